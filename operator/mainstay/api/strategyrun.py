@@ -1,0 +1,176 @@
+"""StrategyRun: one long-running bot: what to run, with what configuration, in which state."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mainstay.api.conditions import Condition
+from mainstay.api.meta import FreeForm, Model, ObjectMeta, Owner, Port, ShortText, Text
+from mainstay.api.program import KeyRef, Program, RestartPolicy
+
+
+class RunGoal(StrEnum):
+    """What the user wants."""
+
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    STOPPED = "Stopped"
+
+
+class RunPhase(StrEnum):
+    """Where the run is. Only Stopping is finished before the next wish is looked at."""
+
+    PENDING = "Pending"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    PAUSING = "Pausing"
+    PAUSED = "Paused"
+    RESUMING = "Resuming"
+    STOPPING = "Stopping"
+    STOPPED = "Stopped"
+    FAILED = "Failed"
+
+
+class ConfigFormat(StrEnum):
+    """How `config.values` is written to the file at CONFIG_PATH."""
+
+    YAML = "YAML"
+    JSON = "JSON"
+    TOML = "TOML"
+    ENV = "Env"
+
+
+class Config(Model):
+    """Configuration rendered by Mainstay."""
+
+    format: ConfigFormat = Field(
+        ConfigFormat.YAML, description="YAML, JSON, TOML or Env (KEY=value). Default: YAML."
+    )
+    values: FreeForm = Field({}, description="Any structure; written to CONFIG_PATH with mode 0600.")
+
+
+class ConfigFrom(Model):
+    """Configuration whose exact bytes come from elsewhere."""
+
+    config_map: KeyRef | None = Field(None, description="A key of a ConfigMap; a change rolls the process.")
+    secret: KeyRef | None = Field(None, description="A key of a Secret; read at start.")
+
+
+class ControlApi(Model):
+    """The port the program serves its control API on. Sticky: kept over stop and resume where free."""
+
+    pool: ShortText = Field("default", description="PortPool to lease from. Default: default.")
+    port: Port | None = Field(None, description="Ask for this port of the pool and no other.")
+
+
+class PauseMethod(StrEnum):
+    """How a run is paused."""
+
+    SIGNAL = "Signal"
+    HTTP = "HTTP"
+
+
+class PauseHttp(Model):
+    """Paths of the program's own pause API on the control port; each is POSTed."""
+
+    path: Annotated[str, Field(max_length=2048, pattern=r"^/[!-~]*$")] = Field(
+        "/pause", description="POSTed to pause. Default: /pause."
+    )
+    resume_path: Annotated[str, Field(max_length=2048, pattern=r"^/[!-~]*$")] = Field(
+        "/resume", description="POSTed to resume. Default: /resume."
+    )
+    timeout_seconds: Annotated[int, Field(ge=1, le=300)] = Field(
+        10, description="Seconds one call may take. Default: 10."
+    )
+
+
+class Pause(Model):
+    """What pausing means for this program."""
+
+    method: PauseMethod = Field(
+        PauseMethod.SIGNAL,
+        description="Signal stops every process of the tree (SIGSTOP); HTTP asks the program. Default: Signal.",
+    )
+    http: PauseHttp | None = Field(None, description="Paths for method HTTP.")
+
+
+class StrategyRunSpec(Model):
+    """What to run, and in which state."""
+
+    state: RunGoal = Field(
+        RunGoal.RUNNING, description="Running, Paused or Stopped. Default: Running."
+    )
+    owner: Owner | None = Field(None, description="Whose run this is. Can't be changed or removed.")
+    program: Program = Field(description="What to execute and how.")
+    config: Config | None = Field(None, description="Configuration rendered to CONFIG_PATH.")
+    config_from: ConfigFrom | None = Field(
+        None, description="Configuration taken byte for byte from a ConfigMap or Secret key."
+    )
+    control_api: ControlApi | None = Field(
+        None, description="Lease a port and pass it as CONTROL_API_PORT. Default: no port."
+    )
+    pause: Pause | None = Field(None, description="How to pause. Default: by signal.")
+    restart_policy: RestartPolicy | None = Field(
+        None, description="What to do when the process ends by itself. Default: Always, 1 s to 300 s."
+    )
+    restart_nonce: Annotated[int, Field(ge=0, le=2**53)] = Field(
+        0, description="Change it to restart once. The value at creation has no effect. Default: 0."
+    )
+    run_id: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = (
+        Field(None, description="Bring an identity along from elsewhere. Immutable. Default: metadata.uid.")
+    )
+    runtime: Literal["Process"] = Field(
+        "Process", description="Process: supervised on this host. Immutable. Default: Process."
+    )
+
+
+class ProcessStatus(Model):
+    """The leader of the unit's process tree."""
+
+    pid: int = Field(description="Process id.")
+    start_ticks: int = Field(description="Start time in clock ticks since boot; with pid, an identity.")
+    boot_id: str = Field(description="Boot the pid belongs to.", max_length=64)
+
+
+class StrategyRunStatus(Model):
+    """Claims (attempt, port, handled nonce, inputsHash) and observations (everything else)."""
+
+    observed_generation: int = Field(0, description="metadata.generation this status was computed from.")
+    phase: RunPhase | None = Field(None, description="Where the run is.")
+    run_id: str | None = Field(
+        None, description="Identity; constant for the object's life.", max_length=128
+    )
+    attempt: int = Field(0, description="Starts claimed by Mainstay; raised before each.", ge=0)
+    restarts: int = Field(0, description="Restarts by the supervisor within this attempt.", ge=0)
+    port: Port | None = Field(None, description="Control port; kept when stopped, as a preference.")
+    endpoint: Text | None = Field(None, description="URL of the control API while a port is held.")
+    inputs_hash: str | None = Field(
+        None, description="Hash of the declared inputs of this attempt; another one rolls.", max_length=80
+    )
+    process: ProcessStatus | None = Field(None, description="The live leader.")
+    started_at: datetime | None = Field(None, description="When the process of this attempt was seen.")
+    stopped_at: datetime | None = Field(None, description="When its exit was seen; empty while it runs.")
+    handled_restart_nonce: int | None = Field(None, description="Last restartNonce that was consumed.")
+    conditions: tuple[Condition, ...] = Field(
+        (),
+        description="Ready, Serving, Reconciling, Stalled, PortAllocated.",
+        max_length=16,
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+    )
+
+
+class StrategyRun(Model):
+    """One long-running bot."""
+
+    metadata: ObjectMeta
+    spec: StrategyRunSpec = Field(description="What to run, and in which state.")
+    status: StrategyRunStatus = Field(
+        StrategyRunStatus(), description="Claims and observations, written by the operator alone."
+    )
