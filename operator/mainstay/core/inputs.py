@@ -1,0 +1,89 @@
+"""Which change of a run's declaration rolls its process, and what can be told wrong before it starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from mainstay.api.strategyrun import StrategyRunSpec
+from mainstay.core import reasons
+from mainstay.core.expand import references
+from mainstay.core.render import ConfigInvalidError, render
+from mainstay.core.snapshot import Inputs
+
+ConfigMaps = Mapping[tuple[str, str], str | None]
+"""(name, key) of every ConfigMap key that a run refers to → its text, None where it is missing."""
+
+_OURS_WITH_PORT = "CONTROL_API_PORT"
+
+
+def config_map_refs(spec: StrategyRunSpec) -> tuple[tuple[str, str], ...]:
+    """(name, key) of every ConfigMap key whose content is an input."""
+    refs = [
+        (ref.name, ref.key)
+        for env in spec.program.env
+        if env.value_from and (ref := env.value_from.config_map_key_ref)
+    ]
+    if spec.config_from and (ref := spec.config_from.config_map):
+        refs.append((ref.name, ref.key))
+    return tuple(refs)
+
+
+def inputs_of(spec: StrategyRunSpec, config_maps: ConfigMaps) -> Inputs:
+    """The hash of everything declared that the process was started with, or what is wrong with it.
+
+    Declared, not rendered: an upgrade of Mainstay that renders differently rolls nothing, and a default
+    written out is the same as a default left out. Secret values are no part of it. What the process does
+    not see (readiness, grace, pause, owner, state) is left out, so that changing it never restarts.
+    """
+    if problem := _problem(spec, config_maps):
+        return Inputs(problem=problem)
+    program = spec.program.model_dump(
+        mode="json", exclude_defaults=True, exclude={"readiness", "termination_grace_period_seconds"}
+    )
+    declared = {
+        "program": program,
+        "rest": spec.model_dump(
+            mode="json",
+            exclude_defaults=True,
+            include={"config", "config_from", "control_api", "restart_policy"},
+        ),
+        "configMaps": [[name, key, config_maps.get((name, key))] for name, key in config_map_refs(spec)],
+    }
+    canonical = json.dumps(declared, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return Inputs(hash="sha256:" + hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest())
+
+
+def _problem(spec: StrategyRunSpec, config_maps: ConfigMaps) -> tuple[str, str] | None:
+    program = spec.program
+    used = references((*program.command, *program.args))
+    secret = {e.name for e in program.env if e.value_from and e.value_from.secret_key_ref}
+    if named := sorted(used & secret):
+        return (
+            reasons.SECRET_IN_ARGS,
+            f"spec.program.args use $({named[0]}), which comes from a Secret; every user of the machine "
+            f"can read arguments. Let the program read {named[0]} from its environment.",
+        )
+    if _OURS_WITH_PORT in used and spec.control_api is None:
+        return (
+            reasons.CONTROL_API_MISSING,
+            "spec.program.args use $(CONTROL_API_PORT), but spec.controlApi is not set. "
+            "Add `controlApi: {}` to lease a port.",
+        )
+    for name, key in config_map_refs(spec):
+        if config_maps.get((name, key)) is None and not _optional(spec, name, key):
+            return (reasons.CONFIG_MAP_NOT_FOUND, f"ConfigMap {name} with key {key} does not exist.")
+    if spec.config is not None:
+        try:
+            render(spec.config)
+        except (ConfigInvalidError, TypeError, ValueError) as error:
+            return (reasons.CONFIG_INVALID, str(error))
+    return None
+
+
+def _optional(spec: StrategyRunSpec, name: str, key: str) -> bool:
+    refs = [e.value_from.config_map_key_ref for e in spec.program.env if e.value_from]
+    if spec.config_from:
+        refs.append(spec.config_from.config_map)
+    return all(r.optional for r in refs if r and (r.name, r.key) == (name, key))

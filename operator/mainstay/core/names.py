@@ -1,0 +1,18 @@
+"""Names that are derived, never stored."""
+
+from __future__ import annotations
+
+
+def unit_name(namespace: str, name: str) -> str:
+    """The unit of an object: `namespace.name`. Namespaces have no dots, so it can be split again.
+
+    It carries no uid: an object deleted and created again under its name meets its predecessor's
+    process here, and must end it before its own can start.
+    """
+    return f"{namespace}.{name}"
+
+
+def object_key(unit: str) -> tuple[str, str]:
+    """(namespace, name) of a unit's owner."""
+    namespace, _, name = unit.partition(".")
+    return namespace, name

@@ -1,0 +1,126 @@
+"""What a pass may answer: write the status, act, or wait. Never two of them.
+
+An act happens only under a claim that is already in status, so that a crash between any two steps
+leaves a status from which the next pass reaches the same end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class AddFinalizer:
+    """Keep the object until its teardown is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFinalizer:
+    """Let the object go."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateLease:
+    """Take the claimed port. Already ours is success; another's is found out by the next pass."""
+
+    port: int
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLease:
+    """Give a port back; with preconditions, so that a lease created since is never hit."""
+
+    name: str
+    uid: str
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartUnit:
+    """Start the claimed attempt; lifts every earlier stop or pause mark, unless `paused`."""
+
+    attempt: int
+    port: int | None
+    inputs_hash: str
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DefineUnit:
+    """Write a lost definition again, around the living process."""
+
+    attempt: int
+    port: int | None
+    inputs_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopUnit:
+    """Begin the stop, or with `force` end every member."""
+
+    grace_seconds: float
+    force: bool = False
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PauseUnit:
+    """Pause it, by signal or by its own API, as spec.pause says."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeUnit:
+    """Let it go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveUnit:
+    """Forget a unit that has no live member."""
+
+    owner_uid: str
+
+
+Action = (
+    AddFinalizer
+    | RemoveFinalizer
+    | CreateLease
+    | DeleteLease
+    | StartUnit
+    | DefineUnit
+    | StopUnit
+    | PauseUnit
+    | ResumeUnit
+    | RemoveUnit
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Write(Generic[S]):
+    """Replace the status; nothing else happens in this pass."""
+
+    status: S
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Have one effect under the claims already written."""
+
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do until something changes, or until that many seconds have passed.
+
+    `poll`: something is expected at any moment that may give no event; look again soon, then less often.
+    """
+
+    seconds: float | None = None
+    poll: bool = False
+
+
+Plan = Write[S] | Act | Wait

@@ -1,0 +1,62 @@
+"""The events that tell a run's story in `kubectl describe`: one per turn, none for what stayed the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mainstay.api.conditions import find
+from mainstay.api.strategyrun import RunPhase, StrategyRunStatus
+from mainstay.core import reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One Kubernetes event to be."""
+
+    kind: str  # Normal | Warning
+    reason: str
+    message: str
+
+
+_WARNINGS = {
+    reasons.CRASH_LOOP,
+    reasons.FAILED,
+    reasons.POOL_EXHAUSTED,
+    reasons.POOL_NOT_FOUND,
+    reasons.PORT_TAKEN,
+    reasons.PORT_NOT_IN_POOL,
+    reasons.PORT_LOST,
+    reasons.HELD_LOCALLY,
+    reasons.SECRET_IN_ARGS,
+    reasons.SECRET_NOT_FOUND,
+    reasons.CONTROL_API_MISSING,
+    reasons.CONFIG_MAP_NOT_FOUND,
+    reasons.CONFIG_INVALID,
+    reasons.RUNTIME_UNAVAILABLE,
+}
+_SILENT = {reasons.NOT_READY, reasons.STARTING, reasons.PAUSING, reasons.RESUMING}
+"""Steps on the way: what they lead to is told instead."""
+
+
+def events(old: StrategyRunStatus, new: StrategyRunStatus) -> tuple[Event, ...]:
+    """What happened between two statuses that is worth telling."""
+    before, after = find(old.conditions, "Ready"), find(new.conditions, "Ready")
+    if after is None or (before is not None and before.reason == after.reason):
+        return ()
+    if after.reason in _SILENT:
+        return ()
+    if after.reason == reasons.RUNNING and new.phase is RunPhase.RUNNING:
+        return (Event("Normal", "Started", _started(new)),)
+    kind = "Warning" if after.reason in _WARNINGS or _stalled(new) else "Normal"
+    return (Event(kind, after.reason, after.message or after.reason),)
+
+
+def _stalled(status: StrategyRunStatus) -> bool:
+    condition = find(status.conditions, "Stalled")
+    return condition is not None and condition.status == "True"
+
+
+def _started(status: StrategyRunStatus) -> str:
+    pid = f"pid {status.process.pid}" if status.process else "the process"
+    where = f" serves on port {status.port}" if status.port else " runs"
+    return f"{pid}{where}, attempt {status.attempt}"

@@ -1,0 +1,116 @@
+"""A unit as it is observed and as it is declared.
+
+A *unit* is one process tree with a name. The name is a mutex: however often it is started, and by
+however many operators, at most one tree of that name lives. The attempt is a label on it, not part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mainstay.api.program import Limits, RestartPolicy
+
+
+class UnitState(StrEnum):
+    """Every state a unit can be observed in."""
+
+    ABSENT = "Absent"  # no record and no live member
+    WAITING = "Waiting"  # its fence stands before exec: starting, or ending what an earlier leader left
+    HELD = "Held"  # its fence waits: paused, stopped or braked before exec; nothing of the user's runs
+    BACKOFF = "Backoff"  # its fence waits out the delay after a crash
+    RUNNING = "Running"  # the leader is the user's program
+    PAUSED = "Paused"  # every member is stopped, or the program confirmed its own pause
+    STOPPING = "Stopping"  # a stop was begun; members still live
+    EXITED = "Exited"  # it has a record, and no member lives
+
+
+LIVE = (
+    UnitState.WAITING,
+    UnitState.HELD,
+    UnitState.BACKOFF,
+    UnitState.RUNNING,
+    UnitState.PAUSED,
+    UnitState.STOPPING,
+)
+"""States in which a process of the unit exists, the fence included."""
+
+GONE = (UnitState.ABSENT, UnitState.EXITED)
+"""States in which no process of the unit exists, so its port may be given back."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """A process, safe against pid reuse: start time in ticks since boot, and the boot."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How the last process of a unit ended. Code and signal are None where nobody could see it."""
+
+    code: int | None = None
+    signal: int | None = None
+    last_lines: tuple[str, ...] = ()  # of stderr, newest last, at most 5 of at most 400 characters
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What was seen of one unit."""
+
+    name: str
+    state: UnitState
+    owner_uid: str = ""
+    attempt: int = 0
+    port: int | None = None
+    inputs_hash: str = ""
+    leader: ProcessId | None = None
+    started_at: float | None = None  # wall clock, seconds since the epoch
+    restarts: int = 0  # by the supervisor, within the attempt
+    exit: Exit | None = None  # of the process before the present one
+    stopping_seconds: float | None = None  # since the stop was begun, on a clock that never jumps
+    held_locally: bool = False  # braked by `mainstay stop --offline`
+    defined: bool = True  # its files and the supervisor's program are as `start` left them
+
+
+@dataclass(frozen=True, slots=True)
+class PauseCall:
+    """A POST to the unit's control port that pauses or resumes it, instead of signals."""
+
+    path: str
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSpec:
+    """Everything needed to start a unit. Values may hold secrets: never logged, 0600 on disk."""
+
+    name: str
+    owner_uid: str
+    attempt: int
+    argv: tuple[str, ...]  # with $(NAME) still in it: some names are known to the runtime only
+    inputs_hash: str = ""
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    port: int | None = None
+    working_dir: str | None = None
+    user: str | None = None
+    umask: int = 0o077
+    nice: int | None = None
+    limits: Limits | None = None
+    config_name: str = "config"  # file name of CONFIG_PATH, with the format's suffix
+    config: bytes | None = field(default=None, repr=False)
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    grace_seconds: float = 30.0
+    paused: bool = False  # start held before exec, as a paused run that was killed comes back
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """Whether the unit serves, and why not in words."""
+
+    ready: bool
+    message: str = ""

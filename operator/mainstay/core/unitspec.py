@@ -1,0 +1,114 @@
+"""A run's declaration, resolved into what the runtime starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mainstay.api.program import RestartPolicy
+from mainstay.api.strategyrun import StrategyRun
+from mainstay.core.inputs import ConfigMaps
+from mainstay.core.names import unit_name
+from mainstay.core.plan import DefineUnit, StartUnit
+from mainstay.core.render import SUFFIXES, render
+from mainstay.core.unit import UnitSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The bytes behind every reference. Secret values: never logged."""
+
+    config_maps: ConfigMaps = field(default_factory=dict)
+    secrets: Mapping[tuple[str, str], bytes | None] = field(default_factory=dict, repr=False)
+
+
+class SecretNotFoundError(LookupError):
+    """A Secret, or a key of it, that the run needs does not exist (yet)."""
+
+
+def secret_refs(run: StrategyRun) -> tuple[tuple[str, str], ...]:
+    """(name, key) of every Secret key that a start needs."""
+    refs = [
+        (ref.name, ref.key)
+        for env in run.spec.program.env
+        if env.value_from and (ref := env.value_from.secret_key_ref)
+    ]
+    if run.spec.config_from and (ref := run.spec.config_from.secret):
+        refs.append((ref.name, ref.key))
+    return tuple(refs)
+
+
+def unit_spec(run: StrategyRun, action: StartUnit | DefineUnit, sources: Sources) -> UnitSpec:
+    """Everything the runtime needs for this attempt.
+
+    Raises SecretNotFoundError, naming the Secret and key, for one that is missing and not optional.
+    """
+    spec, program, meta = run.spec, run.spec.program, run.metadata
+    suffix, config = _config(run, sources)
+    env = _env(run, sources)
+    env["RUN_ID"] = run.status.run_id or spec.run_id or meta.uid
+    return UnitSpec(
+        name=unit_name(meta.namespace, meta.name),
+        owner_uid=meta.uid,
+        attempt=action.attempt,
+        argv=(*program.command, *program.args),
+        inputs_hash=action.inputs_hash,
+        env=env,
+        port=action.port,
+        working_dir=program.working_dir,
+        user=program.user,
+        umask=int(program.umask or "077", 8),
+        nice=program.nice,
+        limits=program.limits,
+        config_name="config" + suffix,
+        config=config,
+        restart=spec.restart_policy or RestartPolicy(),
+        grace_seconds=float(program.termination_grace_period_seconds),
+        paused=isinstance(action, StartUnit) and action.paused,
+    )
+
+
+def _env(run: StrategyRun, sources: Sources) -> dict[str, str]:
+    env: dict[str, str] = {}
+    for var in run.spec.program.env:
+        if var.value_from is None:
+            env[var.name] = var.value or ""
+            continue
+        if ref := var.value_from.config_map_key_ref:
+            text = sources.config_maps.get((ref.name, ref.key))
+            if text is not None:
+                env[var.name] = text
+        elif ref := var.value_from.secret_key_ref:
+            secret = _secret(sources, ref.name, ref.key, optional=bool(ref.optional))
+            if secret is not None:
+                env[var.name] = secret.decode(errors="surrogateescape")
+    return env
+
+
+def _config(run: StrategyRun, sources: Sources) -> tuple[str, bytes | None]:
+    """(suffix of the file, its bytes or None for no file)."""
+    spec = run.spec
+    if spec.config is not None:
+        return SUFFIXES[spec.config.format], render(spec.config)
+    if spec.config_from is None:
+        return "", None
+    if ref := spec.config_from.config_map:
+        text = sources.config_maps.get((ref.name, ref.key))
+        return _suffix(ref.key), None if text is None else text.encode()
+    if ref := spec.config_from.secret:
+        secret = _secret(sources, ref.name, ref.key, optional=bool(ref.optional))
+        return _suffix(ref.key), secret
+    return "", None
+
+
+def _suffix(key: str) -> str:
+    """The key's own suffix: programs tell formats by it."""
+    stem, dot, suffix = key.rpartition(".")
+    return dot + suffix if stem and suffix.isalnum() else ""
+
+
+def _secret(sources: Sources, name: str, key: str, *, optional: bool) -> bytes | None:
+    value = sources.secrets.get((name, key))
+    if value is None and not optional:
+        raise SecretNotFoundError(f"Secret {name} with key {key} does not exist.")
+    return value
