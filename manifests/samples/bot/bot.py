@@ -8,17 +8,15 @@ Start reading at `main`; trader.py has the trading, broker.py the way to the exc
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import select
 import signal
 import sys
 import time
-import types
 
 from broker import ExchangeBroker, ExchangeError, PaperBroker
 from control_api import ControlApi
+from options import arguments, load_config, load_strategy
 from position import Position
 from prices import Series
 from trader import Trader, log
@@ -27,78 +25,27 @@ STOP_SECONDS = 5.0  # how long a stop tries to reach the exchange to cancel orde
 RETRY_SECONDS = (0.1, 5.0)  # first and longest wait for an exchange that is away
 
 
-def arguments() -> argparse.Namespace:
-    """Options; what Mainstay puts into the environment is their default."""
-    env = os.environ
-    parser = argparse.ArgumentParser(description="Replays a synthetic price series through a strategy.")
-    parser.add_argument("--control-api-port", type=int, default=env.get("CONTROL_API_PORT", "0"))
-    parser.add_argument("--config", default=env.get("CONFIG_PATH"), help="JSON file")
-    parser.add_argument("--strategy", default=env.get("STRATEGY_PATH"), help="Python file")
-    parser.add_argument("--data-dir", default=env.get("DATA_DIR", "."), help="where position.json is kept")
-    parser.add_argument("--exchange", help="http://HOST:PORT; without it, trades on paper")
-    parser.add_argument("--interval", type=float, help="seconds per candle (default: the config's, or 1)")
-    parser.add_argument("--until", type=int, help="stop at this candle, as if told to")
-    options = parser.parse_args()
-    if not options.strategy:
-        parser.error("--strategy FILE is needed")
-    return options
-
-
-def load_config(path: str | None) -> dict:
-    """The JSON object in a file. Raises ValueError, or OSError."""
-    if not path:
-        return {}
-    with open(path, encoding="utf-8") as file:
-        try:
-            config = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: expected an object, {{...}}")  # noqa: TRY004 (one kind for all user errors)
-    return config
-
-
-def load_strategy(path: str, params: dict) -> object:
-    """Create the strategy in a file: the class that is named as the file. Raises ValueError.
-
-    `params` holds keyword arguments per strategy name, so that a bot that falls back to another strategy is not
-    given the first one's. The source is compiled each time: Python's own cache tells an edit by size and
-    whole seconds, and would run the old code after a quick change of one digit.
-    """
-    name = os.path.splitext(os.path.basename(path))[0]
-    module = types.ModuleType(name)
-    module.__file__ = path
-    sys.modules[name] = module
-    try:
-        with open(path, encoding="utf-8") as file:
-            exec(compile(file.read(), path, "exec"), module.__dict__)  # noqa: S102
-        return getattr(module, name)(**params.get(name, {}))
-    except Exception as error:  # whatever a strategy's author may have written
-        where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise ValueError(f"can't load strategy {path}{where}: {type(error).__name__}: {error}") from error
-
-
 class Bot:
     """The main loop: connect, trade a candle, wait. Signals end a wait through a pipe."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: dict) -> None:
         """Raises ValueError or OSError, with a message for the user."""
         self._stopping = False
         self._wakeup, self._wake = os.pipe()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        config = load_config(options.config)
+        config = load_config(options["config"])
         self._run_id = os.environ.get("RUN_ID", "by-hand")
         self._attempt = os.environ.get("ATTEMPT", "0")
-        self._url = options.exchange
+        self._url = options["exchange"]
         self._interval = (
-            options.interval if options.interval is not None else float(config.get("interval", 1))
+            options["interval"] if options["interval"] is not None else float(config.get("interval", 1))
         )
-        self._until = options.until
-        self._strategy_path = options.strategy
-        strategy = load_strategy(options.strategy, config.get("params", {}))
+        self._until = options["until"]
+        self._strategy_path = options["strategy"]
+        strategy = load_strategy(options["strategy"], config.get("params", {}))
         self._broker = ExchangeBroker(self._url, self._run_id, self._attempt) if self._url else PaperBroker()
-        self._position = Position(options.data_dir, self._run_id)
+        self._position = Position(options["data-dir"], self._run_id)
         self._trader = Trader(
             strategy,
             Series(),
@@ -111,7 +58,7 @@ class Bot:
         self._trader.warm_up()
         self._exchange_error: str | None = None
         self._api = ControlApi(
-            options.control_api_port,
+            options["control-api-port"],
             {
                 ("GET", "/health"): lambda: {"status": "ok"},
                 ("GET", "/status"): self.status,
@@ -216,7 +163,7 @@ class Bot:
 def main() -> int:
     """Run the bot. Whatever the user can get wrong ends in one line on stderr and exit status 1."""
     try:
-        bot = Bot(arguments())
+        bot = Bot(arguments(sys.argv[1:]))
     except (ValueError, OSError) as error:
         print(f"bot: {error}", file=sys.stderr)
         return 1
