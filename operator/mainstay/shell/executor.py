@@ -1,0 +1,139 @@
+"""Doing what was decided: one action, one effect."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import assert_never
+
+from mainstay.api.ports import HOLDER_LABEL, Holder, PortLeaseSpec, lease_name
+from mainstay.api.strategyrun import PauseHttp, PauseMethod, StrategyRun
+from mainstay.core.names import unit_name
+from mainstay.core.plan import (
+    Action,
+    AddFinalizer,
+    CreateLease,
+    DefineUnit,
+    DeleteLease,
+    PauseUnit,
+    RemoveFinalizer,
+    RemoveUnit,
+    ResumeUnit,
+    StartUnit,
+    StopUnit,
+)
+from mainstay.core.unit import PauseCall
+from mainstay.core.unitspec import Sources, secret_refs, unit_spec
+from mainstay.runtime.base import Runtime
+from mainstay.shell.gather import Gatherer
+from mainstay.shell.kube import LEASES, RUNS, ApiError, Kube, core_path, path
+from mainstay.shell.store import Key, Object, Store
+
+
+class Executor:
+    """Performs actions on runs. Raises what the API server or the runtime raises; each can be repeated."""
+
+    def __init__(self, store: Store, kube: Kube, runtime: Runtime, gatherer: Gatherer) -> None:
+        self._store = store
+        self._kube = kube
+        self._runtime = runtime
+        self._gatherer = gatherer
+
+    async def perform(self, key: Key, run: StrategyRun, action: Action) -> None:
+        """Have the effect. Our copy knows the outcome when this returns."""
+        name = unit_name(*key)
+        match action:
+            case AddFinalizer() | RemoveFinalizer():
+                await self._finalizer(key, present=isinstance(action, AddFinalizer))
+            case CreateLease(port=port, pool=pool):
+                await self._create_lease(run, port, pool)
+            case DeleteLease():
+                await self.delete_lease(action)
+            case StartUnit():
+                await self._runtime.start(unit_spec(run, action, await self._sources(run)))
+            case DefineUnit():
+                await self._runtime.define(unit_spec(run, action, await self._sources(run)))
+            case StopUnit(grace_seconds=grace, force=force, deleting=deleting):
+                await self._runtime.stop(name, grace_seconds=grace, force=force, deleting=deleting)
+            case PauseUnit():
+                await self._runtime.pause(name, pause_call(run, resume=False))
+            case ResumeUnit():
+                await self._runtime.resume(name, pause_call(run, resume=True))
+            case RemoveUnit(owner_uid=owner):
+                await self._runtime.remove(name, owner)
+            case _:
+                assert_never(action)
+
+    async def delete_lease(self, action: DeleteLease) -> None:
+        """Give a port back; our copy forgets it at once."""
+        await self._kube.delete(LEASES, action.name, uid=action.uid, resource_version=action.resource_version)
+        self._store.drop_lease(
+            {"metadata": {"name": action.name, "uid": action.uid}, "spec": {"port": _port_of(action.name)}}
+        )
+
+    async def _finalizer(self, key: Key, *, present: bool) -> None:
+        obj = self._store.runs.objects.get(key)
+        if obj is None:
+            return
+        answer = await self._kube.set_finalizer(RUNS, obj, present=present)
+        if present or answer.get("metadata", {}).get("finalizers"):
+            self._store.put_run(answer)
+        else:
+            self._store.drop_run(obj)
+
+    async def _create_lease(self, run: StrategyRun, port: int, pool: str) -> None:
+        """201, or 409 held by ourselves: success. Held by another: our copy learns whose it is."""
+        meta = run.metadata
+        spec = PortLeaseSpec(
+            pool=pool,
+            port=port,
+            holder=Holder(kind="StrategyRun", namespace=meta.namespace, name=meta.name, uid=meta.uid),
+        )
+        body = {
+            "metadata": {"name": lease_name(port), "labels": {HOLDER_LABEL: meta.uid}},
+            "spec": spec.wire(),
+        }
+        try:
+            self._store.put_lease(await self._kube.create(LEASES, "PortLease", "", body))
+        except ApiError as error:
+            if error.code != HTTPStatus.CONFLICT:
+                raise
+            existing = await self._kube.get(path(LEASES, name=lease_name(port)))
+            if existing is not None:
+                self._store.put_lease(existing)
+
+    async def _sources(self, run: StrategyRun) -> Sources:
+        """Everything referred to. Secrets are read now, by name, and kept nowhere."""
+        secrets: dict[tuple[str, str], bytes | None] = {}
+        objects: dict[str, Object | None] = {}
+        for name, key in secret_refs(run):
+            if name not in objects:
+                objects[name] = await self._kube.get(core_path("secrets", run.metadata.namespace, name))
+            secrets[name, key] = _decoded(objects[name], key)
+        return Sources(self._gatherer.config_map_values(run), secrets)
+
+
+def _decoded(secret: Mapping[str, object] | None, key: str) -> bytes | None:
+    data = (secret or {}).get("data") or {}
+    value = data.get(key) if isinstance(data, dict) else None
+    if not isinstance(value, str):
+        return None
+    try:
+        return base64.b64decode(value)
+    except binascii.Error:
+        return None
+
+
+def _port_of(lease: str) -> int:
+    return int(lease.removeprefix("port-"))
+
+
+def pause_call(run: StrategyRun, *, resume: bool) -> PauseCall | None:
+    """The POST that pauses or resumes this run, or None for signals."""
+    pause = run.spec.pause
+    if pause is None or pause.method is PauseMethod.SIGNAL:
+        return None
+    http = pause.http or PauseHttp()
+    return PauseCall(http.resume_path if resume else http.path, float(http.timeout_seconds))

@@ -1,0 +1,151 @@
+"""Gathering: one frozen snapshot of a run, its unit, its port and its inputs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from mainstay.api.program import Readiness, TcpProbe
+from mainstay.api.strategyrun import RunPhase, StrategyRun
+from mainstay.core.inputs import config_map_refs, inputs_of
+from mainstay.core.names import unit_name
+from mainstay.core.snapshot import Inputs, LeaseView, PortView, Problem, RunSnapshot
+from mainstay.core.unit import ProbeResult, Unit, UnitState
+from mainstay.runtime.base import Runtime
+from mainstay.shell.store import Key, Store, Taken
+
+FAILURES_BEFORE_NOT_READY = 3
+"""Failed probes in a row before a run that was ready no longer counts as serving."""
+
+_SERVING = (RunPhase.STARTING, RunPhase.RUNNING, RunPhase.RESUMING)
+_CHOOSING = (None, RunPhase.PENDING, RunPhase.STARTING, RunPhase.STOPPING, RunPhase.STOPPED, RunPhase.FAILED)
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is remembered of a run between passes. Losing it costs a probe, never an effect."""
+
+    uid: str = ""
+    polls: int = 0
+    problem: Problem | None = None
+    problem_generation: int = 0
+    problem_until: float = 0.0
+    failures: int = 0
+    probed_at: float = 0.0
+    probe: ProbeResult | None = None
+    probe_failures: int = 0
+    probed_pid: int = 0
+    inputs_of: tuple[int, tuple[str | None, ...]] | None = None
+    inputs: Inputs = field(default_factory=Inputs)
+    last_action: object = None
+    repeats: int = 0
+
+
+def default_readiness(run: StrategyRun) -> Readiness | None:
+    """The declared readiness; tcp on the control port, or none, where nothing is declared."""
+    declared = run.spec.program.readiness
+    if declared is not None:
+        asked = (declared.tcp, declared.http, declared.exec)
+        return declared if any(a is not None for a in asked) else None
+    return Readiness(tcp=TcpProbe()) if run.spec.control_api is not None else None
+
+
+class Gatherer:
+    """Reads the store, the runtime and the clocks; changes nothing but its memory."""
+
+    def __init__(self, store: Store, runtime: Runtime) -> None:
+        self._store = store
+        self._runtime = runtime
+
+    async def snapshot(self, key: Key, memory: Memory) -> RunSnapshot | None:
+        """The run as of now, or None if it is gone. Raises what the runtime raises."""
+        before = self._store.run(key)
+        if before is None:
+            return None
+        name = unit_name(*key)
+        unit = await self._runtime.observe(name)
+        probe = await self._probe(before, unit, memory)
+        foreign: dict[int, str] = {}
+        ports: tuple[int, ...] = ()
+        quarantine = 0
+        pool_found = True
+        if before.spec.control_api is not None:
+            pool = self._store.pool(before.spec.control_api.pool)
+            pool_found = pool is not None
+            quarantine = pool.spec.quarantine_seconds if pool else 0
+            if before.status.phase in _CHOOSING and unit.state is not UnitState.RUNNING:
+                ports = pool.ports() if pool else ()
+                foreign = dict(await self._runtime.foreign_ports(ports, name))
+        # From here on nothing awaits: what the store says of ports is still true when the plan is made.
+        run = self._store.run(key)
+        if run is None:
+            return None
+        if run.metadata.uid != memory.uid:
+            memory.uid, memory.problem = run.metadata.uid, None
+        return RunSnapshot(
+            run=run,
+            unit=unit,
+            now=datetime.now(UTC).replace(microsecond=0),
+            inputs=self._inputs(run, memory),
+            leases=tuple(
+                LeaseView(x.metadata.name, x.spec.port, x.metadata.uid, x.metadata.resource_version)
+                for x in self._store.leases_of(run.metadata.uid)
+            ),
+            ports=PortView(
+                pool_found=pool_found,
+                ports=ports,
+                taken=Taken(self._store, run.metadata.uid),
+                foreign=foreign,
+                older_waiting=self._store.older_waiting(key, run),
+                quarantine_seconds=quarantine,
+            ),
+            probe=probe,
+            problem=_problem(run, memory),
+        )
+
+    def config_map_values(self, run: StrategyRun) -> dict[tuple[str, str], str | None]:
+        """The text of every ConfigMap key the run refers to."""
+        namespace = run.metadata.namespace
+        return {
+            (name, key): self._store.config_map_value(namespace, name, key)
+            for name, key in config_map_refs(run.spec)
+        }
+
+    def _inputs(self, run: StrategyRun, memory: Memory) -> Inputs:
+        values = self.config_map_values(run)
+        state = (run.metadata.generation, tuple(values.values()))
+        if memory.inputs_of != state:
+            memory.inputs, memory.inputs_of = inputs_of(run.spec, values), state
+        return memory.inputs
+
+    async def _probe(self, run: StrategyRun, unit: Unit, memory: Memory) -> ProbeResult | None:
+        """Ask when it is due; one failure among successes does not count."""
+        if run.status.phase not in _SERVING or unit.state is not UnitState.RUNNING:
+            return None
+        readiness = default_readiness(run)
+        if readiness is None:
+            return ProbeResult(ready=True)
+        pid = unit.leader.pid if unit.leader else 0
+        if pid != memory.probed_pid:
+            memory.probe, memory.probed_pid, memory.probe_failures = None, pid, 0
+        now = time.monotonic()
+        known = memory.probe
+        if known is not None and known.ready and now - memory.probed_at < readiness.period_seconds - 0.05:
+            return known
+        result = await self._runtime.probe(unit.name, readiness, run.status.port)
+        memory.probed_at = now
+        memory.probe_failures = 0 if result.ready else memory.probe_failures + 1
+        if known is not None and known.ready and memory.probe_failures < FAILURES_BEFORE_NOT_READY:
+            return known
+        memory.probe = result
+        return result
+
+
+def _problem(run: StrategyRun, memory: Memory) -> Problem | None:
+    """What the last act failed with, until it is due again or the user changed something."""
+    if memory.problem is None:
+        return None
+    if run.metadata.generation != memory.problem_generation or time.monotonic() >= memory.problem_until:
+        memory.problem = None
+    return memory.problem

@@ -1,0 +1,207 @@
+"""The API server, as little of it as we need. The only module that writes to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
+from typing import Any, Self
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from mainstay.api.meta import API_VERSION, FINALIZER, GROUP, VERSION
+from mainstay.runtime.effects import effect
+
+Object = dict[str, Any]
+
+RUNS, LEASES, POOLS, CONFIG_MAPS = "strategyruns", "portleases", "portpools", "configmaps"
+
+TIMEOUT_SECONDS = 30.0
+PAGE = 500
+
+
+class ApiError(Exception):
+    """The API server answered no. `code` is the HTTP status, `reason` Kubernetes' word for it."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(f"{code} {reason}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+
+
+class ApiUnavailableError(ApiError):
+    """No usable answer: connection refused, cut off, timed out, or a 5xx. The request may have had its effect."""
+
+
+def path(plural: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
+    """URL path of a resource of ours; cluster-scoped without a namespace."""
+    parts = ["/apis", GROUP, VERSION]
+    if namespace:
+        parts += ["namespaces", quote(namespace)]
+    parts.append(plural)
+    if name:
+        parts.append(quote(name))
+    if subresource:
+        parts.append(subresource)
+    return "/".join(parts)
+
+
+def core_path(plural: str, namespace: str = "", name: str = "") -> str:
+    """URL path of a resource of the core group."""
+    parts = ["/api/v1"]
+    if namespace:
+        parts += ["namespaces", quote(namespace)]
+    parts.append(plural)
+    if name:
+        parts.append(quote(name))
+    return "/".join(parts)
+
+
+class Kube:
+    """A connection to one API server. Every method raises ApiError or ApiUnavailableError."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    async def connect(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
+        """Use that kubeconfig; without one the usual: $KUBECONFIG, ~/.kube/config, the Pod's own account."""
+        configuration = client.Configuration()
+        configuration.connection_pool_maxsize = 64
+        if kubeconfig is not None or context is not None:
+            await config.load_kube_config(
+                config_file=kubeconfig, context=context, client_configuration=configuration
+            )
+        else:
+            await config.load_config(client_configuration=configuration)
+        return cls(client.ApiClient(configuration))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        """One request; JSON in, JSON out."""
+        target = self._api.configuration.host + url + (f"?{urlencode(query)}" if query else "")
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        try:
+            await self._api.update_params_for_auth(headers, [], ["BearerToken"], url, method, body)
+            response = await self._api.rest_client.request(
+                method, target, headers=headers, body=body, _request_timeout=TIMEOUT_SECONDS
+            )
+            data = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiUnavailableError(0, "Unavailable", str(error) or type(error).__name__) from error
+        try:
+            parsed: Object = json.loads(data) if data else {}
+        except ValueError:
+            parsed = {"message": data[:500].decode(errors="replace")}
+        if response.status < HTTPStatus.BAD_REQUEST:
+            return parsed
+        kind = (
+            ApiUnavailableError
+            if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            or response.status == HTTPStatus.TOO_MANY_REQUESTS
+            else ApiError
+        )
+        reason = parsed.get("reason") or str(response.reason or response.status)
+        raise kind(response.status, str(reason), str(parsed.get("message", "")))
+
+    # --- reading
+
+    async def get(self, url: str) -> Object | None:
+        """The object as the API server has it now (a consistent read), or None."""
+        try:
+            return await self.request("GET", url)
+        except ApiError as error:
+            if error.code == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    async def pages(self, url: str, query: Mapping[str, str] | None = None) -> AsyncIterator[Object]:
+        """Every page of a list, each with its metadata.resourceVersion and items."""
+        token = ""
+        while True:
+            extra = {"limit": str(PAGE), **(query or {})}
+            if token:
+                extra["continue"] = token
+            page = await self.request("GET", url, query=extra)
+            yield page
+            token = page.get("metadata", {}).get("continue", "")
+            if not token:
+                return
+
+    # --- writing
+
+    async def put_status(self, plural: str, obj: Object, status: Object) -> Object:
+        """Replace the status of that very version of the object; 409 if it has moved on."""
+        meta = obj["metadata"]
+        url = path(plural, meta.get("namespace", ""), meta["name"], "status")
+        with effect(f"api put {plural}/status"):
+            return await self.request("PUT", url, {**obj, "status": status})
+
+    async def set_finalizer(self, plural: str, obj: Object, *, present: bool) -> Object:
+        """Add or remove our finalizer, on that very version of the object; 409 if it has moved on."""
+        meta = obj["metadata"]
+        others = [f for f in meta.get("finalizers", ()) if f != FINALIZER]
+        body = {
+            "metadata": {
+                "resourceVersion": meta["resourceVersion"],
+                "finalizers": [*others, FINALIZER] if present else others,
+            }
+        }
+        url = path(plural, meta.get("namespace", ""), meta["name"])
+        with effect(f"api {'add' if present else 'remove'} finalizer {plural}"):
+            return await self.request("PATCH", url, body, content_type="application/merge-patch+json")
+
+    async def create(self, plural: str, kind: str, namespace: str, obj: Object) -> Object:
+        """Create an object of ours; 409 AlreadyExists if the name is taken."""
+        body = {"apiVersion": API_VERSION, "kind": kind, **obj}
+        with effect(f"api create {plural}"):
+            return await self.request("POST", path(plural, namespace), body)
+
+    async def delete(self, plural: str, name: str, *, uid: str, resource_version: str) -> None:
+        """Delete exactly that version of a cluster-scoped object; gone already is success."""
+        body = {"preconditions": {"uid": uid, "resourceVersion": resource_version}}
+        with effect(f"api delete {plural}"):
+            try:
+                await self.request("DELETE", path(plural, name=name), body)
+            except ApiError as error:
+                if error.code != HTTPStatus.NOT_FOUND:
+                    raise
+
+    async def patch(self, url: str, body: Object) -> Object:
+        """Merge-patch an object, for the verbs of the CLI."""
+        return await self.request("PATCH", url, body, content_type="application/merge-patch+json")
+
+    async def apply(self, url: str, obj: Object, manager: str = "mainstay") -> Object:
+        """Server-side apply, taking over what others set: for what ships with Mainstay and for the CLI."""
+        query = {"fieldManager": manager, "force": "true"}
+        return await self.request("PATCH", url, obj, query=query, content_type="application/apply-patch+yaml")
+
+    async def post_event(self, namespace: str, event: Object) -> None:
+        """Create a Kubernetes event."""
+        await self.request("POST", core_path("events", namespace), event)
+
+    async def wait_ready(self, deadline_seconds: float) -> None:
+        """Return once /readyz says ok; raises ApiUnavailableError after the deadline."""
+        async with asyncio.timeout(deadline_seconds):
+            while True:
+                try:
+                    await self.request("GET", "/readyz")
+                except ApiError:
+                    await asyncio.sleep(0.05)
+                else:
+                    return

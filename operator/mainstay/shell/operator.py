@@ -1,0 +1,263 @@
+"""The operator without kopf: store, queue, reconcilers and the loops that keep them honest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from mainstay.core.inputs import config_map_refs
+from mainstay.core.names import object_key
+from mainstay.core.plan import Write
+from mainstay.core.pool import decide_pool
+from mainstay.runtime.base import Runtime, RuntimeUnavailableError
+from mainstay.shell.executor import Executor
+from mainstay.shell.gather import Gatherer
+from mainstay.shell.kube import CONFIG_MAPS, LEASES, POOLS, RUNS, ApiError, Kube, core_path, path
+from mainstay.shell.queue import Queue
+from mainstay.shell.recorder import Recorder
+from mainstay.shell.runs import RunReconciler
+from mainstay.shell.store import Kind, Object, Store, key_of
+from mainstay.shell.sweep import Sweeper
+
+logger = logging.getLogger(__name__)
+
+RESYNC_SECONDS = 60.0
+POOL_WRITE_SECONDS = 1.0
+SHUTDOWN_SECONDS = 25.0
+
+WATCHED = (RUNS, LEASES, POOLS, CONFIG_MAPS)
+
+WorkKey = tuple[str, str, str]
+"""(what, namespace, name): what is run, unit, lease or pool."""
+
+
+class HistoryLostError(Exception):
+    """The API server is older than what we have seen: restored from a snapshot. Only a fresh start is safe."""
+
+
+class Operator:
+    """Everything between a watch event and an effect."""
+
+    def __init__(
+        self, kube: Kube, runtime: Runtime, *, ephemeral_ports: tuple[int, int] | None = None
+    ) -> None:
+        self.store = Store()
+        self.queue: Queue[WorkKey] = Queue(self._work)
+        self.lost: asyncio.Future[None] | None = None
+        self._kube = kube
+        self._runtime = runtime
+        self._ephemeral = ephemeral_ports
+        self._recorder = Recorder(kube)
+        self._runs = RunReconciler(self.store, kube, runtime, self._recorder)
+        self._sweeper = Sweeper(
+            self.store, kube, runtime, Executor(self.store, kube, runtime, Gatherer(self.store, runtime))
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ready = False
+
+    async def start(self) -> None:
+        """Learn everything there is, then begin to work. Raises ApiError while the API server is away."""
+        self.lost = asyncio.get_running_loop().create_future()
+        for plural in (POOLS, LEASES, CONFIG_MAPS, RUNS):
+            await self._list(plural)
+        self._ready = True
+        for namespace, name in self.store.runs.objects:
+            self.queue.add(("run", namespace, name))
+        for _, name in self.store.pools.objects:
+            self.queue.add(("pool", "", name))
+        for _, name in self.store.leases.objects:
+            self._check_lease(name)
+        self._spawn(self._recorder.run())
+        self._spawn(self._listen())
+        self._spawn(self._resync())
+
+    async def close(self) -> None:
+        """Finish begun work, at most SHUTDOWN_SECONDS; units go on without us."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
+                await self.queue.close()
+        except TimeoutError:
+            logger.warning("shutdown: %d objects were still being worked on", self.queue.depth)
+
+    # --- events in
+
+    def on_event(self, plural: str, deleted: bool, obj: Object) -> None:
+        """One watch event. Late and repeated ones do no harm."""
+        if plural == CONFIG_MAPS:
+            obj = _only_data(obj)
+        changed = self._drop(plural, obj) if deleted else self._put(plural, obj)
+        if not changed or not self._ready:
+            return
+        namespace, name = key_of(obj)
+        if plural == RUNS:
+            self.queue.add(("run", namespace, name))
+            if deleted:
+                for lease in self.store.leases_of(obj["metadata"]["uid"]):
+                    self.queue.add(("lease", "", lease.metadata.name))
+                self.queue.add(("unit", namespace, name))
+        elif plural == LEASES:
+            self._lease_changed(obj, deleted=deleted)
+        elif plural == POOLS:
+            self.queue.add(("pool", "", name))
+            self._wake_waiting()
+        else:
+            self._config_map_changed(namespace, name)
+
+    def _put(self, plural: str, obj: Object) -> bool:
+        if plural == RUNS:
+            return self.store.put_run(obj)
+        if plural == LEASES:
+            return self.store.put_lease(obj)
+        return self._kind(plural).put(obj)
+
+    def _drop(self, plural: str, obj: Object) -> bool:
+        if plural == RUNS:
+            return self.store.drop_run(obj)
+        if plural == LEASES:
+            return self.store.drop_lease(obj)
+        return self._kind(plural).drop(obj)
+
+    def _kind(self, plural: str) -> Kind:
+        return {
+            RUNS: self.store.runs,
+            LEASES: self.store.leases,
+            POOLS: self.store.pools,
+            CONFIG_MAPS: self.store.config_maps,
+        }[plural]
+
+    def _lease_changed(self, obj: Object, *, deleted: bool) -> None:
+        holder = obj.get("spec", {}).get("holder", {})
+        key = (str(holder.get("namespace", "")), str(holder.get("name", "")))
+        if key in self.store.runs.objects:
+            self.queue.add(("run", *key))
+        elif not deleted:
+            self.queue.add(("lease", "", obj["metadata"]["name"]))
+        for _, name in self.store.pools.objects:
+            self.queue.add_after(("pool", "", name), POOL_WRITE_SECONDS)
+        if deleted:
+            self._wake_waiting()
+
+    def _wake_waiting(self) -> None:
+        """Runs that wait for a port look again, those that waited longest first."""
+        for key, _ in sorted(self.store.waiting.items(), key=lambda item: item[1])[:64]:
+            self.queue.add(("run", *key))
+
+    def _config_map_changed(self, namespace: str, name: str) -> None:
+        for key in [k for k in self.store.runs.objects if k[0] == namespace]:
+            try:
+                run = self.store.run(key)
+            except ValueError:
+                continue
+            if run is not None and any(ref == name for ref, _ in config_map_refs(run.spec)):
+                self.queue.add(("run", *key))
+
+    def _check_lease(self, name: str) -> None:
+        lease = self.store.leases.objects[("", name)]
+        holder = lease.get("spec", {}).get("holder", {})
+        known = self.store.runs.objects.get((holder.get("namespace", ""), holder.get("name", "")))
+        if known is None or known["metadata"]["uid"] != holder.get("uid"):
+            self.queue.add(("lease", "", name))
+
+    # --- work
+
+    async def _work(self, key: WorkKey) -> float | None:
+        what, namespace, name = key
+        if what == "run":
+            return await self._runs.reconcile((namespace, name))
+        if what == "unit":
+            return await self._sweeper.unit(f"{namespace}.{name}")
+        if what == "lease":
+            return await self._sweeper.lease(name)
+        return await self._count(name)
+
+    async def _count(self, name: str) -> float | None:
+        obj, pool = self.store.pools.objects.get(("", name)), self.store.pool(name)
+        if obj is None or pool is None:
+            return None
+        plan = decide_pool(
+            pool, self.store.lease_by_port.keys(), self._ephemeral, datetime.now(UTC).replace(microsecond=0)
+        )
+        if isinstance(plan, Write):
+            try:
+                self.store.pools.put(await self._kube.put_status(POOLS, obj, plan.status.wire()))
+            except ApiError as error:
+                if error.code != HTTPStatus.CONFLICT:
+                    raise
+                current = await self._kube.get(path(POOLS, name=name))
+                if current is not None:
+                    self.store.pools.put(current)
+                return POOL_WRITE_SECONDS
+        return None
+
+    # --- loops
+
+    def _spawn(self, loop: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(loop)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        logger.error("%s", error, exc_info=error)
+        if self.lost is not None and not self.lost.done():
+            self.lost.set_exception(error)
+
+    async def _listen(self) -> None:
+        """Units that changed, as the runtime sees it."""
+        async for name in self._runtime.changes():
+            namespace, run = object_key(name)
+            known = (namespace, run) in self.store.runs.objects
+            self.queue.add(("run" if known else "unit", namespace, run))
+
+    async def _resync(self) -> None:
+        """What no event told us: compare with a list now and then, and look for units without an owner."""
+        while True:
+            try:
+                for name in await self._sweeper.orphans():
+                    self.queue.add(("unit", *object_key(name)))
+            except (ApiError, RuntimeUnavailableError) as error:
+                logger.debug("sweep put off: %s", error)
+            await asyncio.sleep(RESYNC_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - a jitter
+            for plural in WATCHED:
+                try:
+                    await self._list(plural)
+                except ApiError as error:
+                    logger.debug("resync of %s put off: %s", plural, error)
+
+    async def _list(self, plural: str) -> None:
+        """Take in a whole list; what it lacks is gone."""
+        kind = self._kind(plural)
+        url = core_path(plural) if plural == CONFIG_MAPS else path(plural)
+        seen = set()
+        version = 0
+        async for page in self._kube.pages(url):
+            version = version or int(page["metadata"]["resourceVersion"])
+            if version < kind.newest:
+                raise HistoryLostError(
+                    f"{plural}: the API server is at version {version}, {kind.newest} was seen before; "
+                    "it was restored from an older state, starting afresh"
+                )
+            for item in page.get("items", ()):
+                seen.add(key_of(item))
+                self.on_event(plural, False, item)
+        kind.newest = max(kind.newest, version)
+        for key in [k for k in kind.objects if k not in seen]:
+            obj = kind.objects[key]
+            if int(obj["metadata"]["resourceVersion"]) <= version:
+                self.on_event(plural, True, obj)
+
+
+def _only_data(config_map: Object) -> Object:
+    """What we need of a ConfigMap: others may keep megabytes in theirs."""
+    meta = config_map["metadata"]
+    kept = {k: meta.get(k) for k in ("namespace", "name", "uid", "resourceVersion")}
+    return {"metadata": kept, "data": config_map.get("data")}

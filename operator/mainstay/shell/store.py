@@ -1,0 +1,242 @@
+"""Our copy of the objects: fed by watches, by lists, and at once by the answers to our own writes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from mainstay.api.ports import PortLease, PortPool
+from mainstay.api.strategyrun import RunPhase, StrategyRun
+from mainstay.core import reasons
+
+logger = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+Key = tuple[str, str]
+"""(namespace, name); the namespace is empty for cluster-scoped objects."""
+
+_HOLDING = frozenset(
+    {
+        RunPhase.STARTING,
+        RunPhase.RUNNING,
+        RunPhase.PAUSING,
+        RunPhase.PAUSED,
+        RunPhase.RESUMING,
+        RunPhase.STOPPING,
+    }
+)
+
+
+def key_of(obj: Object) -> Key:
+    """The key of an object."""
+    meta = obj["metadata"]
+    return meta.get("namespace", ""), meta["name"]
+
+
+def _version(obj: Object) -> int:
+    return int(obj["metadata"].get("resourceVersion") or 0)
+
+
+@dataclass(slots=True)
+class Kind:
+    """The objects of one kind. Events may come late and out of order: an older version never replaces a newer."""
+
+    objects: dict[Key, Object] = field(default_factory=dict)
+    newest: int = 0  # highest resourceVersion seen
+
+    def put(self, obj: Object) -> bool:
+        """Take the object in; False if we know a newer version of it."""
+        key, version = key_of(obj), _version(obj)
+        self.newest = max(self.newest, version)
+        known = self.objects.get(key)
+        if known is not None and _version(known) >= version:
+            return False
+        self.objects[key] = obj
+        return True
+
+    def drop(self, obj: Object) -> bool:
+        """The object is gone; False if what we know under its name is another one, or newer."""
+        key = key_of(obj)
+        known = self.objects.get(key)
+        if known is None or known["metadata"]["uid"] != obj["metadata"]["uid"]:
+            return False
+        del self.objects[key]
+        return True
+
+
+class Taken(Mapping[int, str]):
+    """Ports that belong to others than one run, by lease or by claim, and to whom in words."""
+
+    def __init__(self, store: Store, uid: str) -> None:
+        self._store = store
+        self._uid = uid
+
+    def __getitem__(self, port: int) -> str:
+        lease = self._store.lease_by_port.get(port)
+        if lease is not None and lease.spec.holder.uid != self._uid:
+            holder = lease.spec.holder
+            return f"{holder.kind} {holder.namespace}/{holder.name}"
+        for uid, words in self._store.claims.get(port, {}).items():
+            if uid != self._uid:
+                return words
+        raise KeyError(port)
+
+    def __iter__(self) -> Iterator[int]:
+        return (p for p in {*self._store.lease_by_port, *self._store.claims} if p in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class Store:
+    """Runs, pools, leases and the ConfigMaps they refer to, with the indexes that decisions need."""
+
+    def __init__(self) -> None:
+        self.runs = Kind()
+        self.pools = Kind()
+        self.leases = Kind()
+        self.config_maps = Kind()
+        self.lease_by_port: dict[int, PortLease] = {}
+        self.leases_by_uid: dict[str, dict[str, PortLease]] = {}
+        self.claims: dict[int, dict[str, str]] = {}  # port → uid of the claiming run → words
+        self.waiting: dict[Key, tuple[str, str]] = {}  # runs waiting for a port → (created, pool)
+        self._parsed: dict[Key, tuple[int, StrategyRun]] = {}
+        self._claimed: dict[str, int] = {}  # uid → port
+
+    # --- runs
+
+    def run(self, key: Key) -> StrategyRun | None:
+        """The run, parsed; None if it is gone. Raises ValidationError for one that doesn't parse."""
+        obj = self.runs.objects.get(key)
+        if obj is None:
+            return None
+        version = _version(obj)
+        cached = self._parsed.get(key)
+        if cached is not None and cached[0] == version and cached[1].metadata.uid == obj["metadata"]["uid"]:
+            return cached[1]
+        run = StrategyRun.model_validate(obj)
+        self._parsed[key] = (version, run)
+        return run
+
+    def put_run(self, obj: Object) -> bool:
+        """Take a run in."""
+        key = key_of(obj)
+        known = self.runs.objects.get(key)
+        if not self.runs.put(obj):
+            return False
+        if known is not None and known["metadata"]["uid"] != obj["metadata"]["uid"]:
+            self._unclaim(known["metadata"]["uid"])
+        try:
+            run = self.run(key)
+        except ValidationError:
+            return True
+        if run is not None:
+            self.claim(run, run.status.port if run.status.phase in _HOLDING else None)
+            self._index_waiting(key, run)
+        return True
+
+    def drop_run(self, obj: Object) -> bool:
+        """A run is gone."""
+        if not self.runs.drop(obj):
+            return False
+        key = key_of(obj)
+        self._parsed.pop(key, None)
+        self.waiting.pop(key, None)
+        self._unclaim(obj["metadata"]["uid"])
+        return True
+
+    def claim(self, run: StrategyRun, port: int | None) -> None:
+        """Note a claim before it is written, so that two decisions at once never choose the same port."""
+        uid = run.metadata.uid
+        if self._claimed.get(uid) == port:
+            return
+        self._unclaim(uid)
+        if port is not None:
+            self._claimed[uid] = port
+            words = f"StrategyRun {run.metadata.namespace}/{run.metadata.name}"
+            self.claims.setdefault(port, {})[uid] = words
+
+    def _unclaim(self, uid: str) -> None:
+        port = self._claimed.pop(uid, None)
+        if port is None:
+            return
+        holders = self.claims.get(port, {})
+        holders.pop(uid, None)
+        if not holders:
+            self.claims.pop(port, None)
+
+    def _index_waiting(self, key: Key, run: StrategyRun) -> None:
+        waits = run.status.phase is RunPhase.PENDING and any(
+            c.type == "PortAllocated"
+            and c.reason in (reasons.POOL_EXHAUSTED, reasons.PORT_TAKEN, reasons.POOL_NOT_FOUND)
+            for c in run.status.conditions
+        )
+        if waits and run.spec.control_api is not None and run.metadata.deletion_timestamp is None:
+            created = run.metadata.creation_timestamp
+            self.waiting[key] = (created.isoformat() if created else "", run.spec.control_api.pool)
+        else:
+            self.waiting.pop(key, None)
+
+    def older_waiting(self, key: Key, run: StrategyRun) -> int:
+        """How many runs have waited longer for a port of the same pool."""
+        if not self.waiting or run.spec.control_api is None:
+            return 0
+        created = run.metadata.creation_timestamp
+        mine = (created.isoformat() if created else "", key)
+        return sum(
+            1
+            for other, (since, pool) in self.waiting.items()
+            if pool == run.spec.control_api.pool and other != key and (since, other) < mine
+        )
+
+    # --- leases and pools
+
+    def put_lease(self, obj: Object) -> bool:
+        """Take a lease in."""
+        if not self.leases.put(obj):
+            return False
+        try:
+            lease = PortLease.model_validate(obj)
+        except ValidationError:
+            logger.warning("PortLease %s does not parse", obj["metadata"].get("name"))
+            return True
+        self.lease_by_port[lease.spec.port] = lease
+        self.leases_by_uid.setdefault(lease.spec.holder.uid, {})[lease.metadata.name] = lease
+        return True
+
+    def drop_lease(self, obj: Object) -> bool:
+        """A lease is gone."""
+        if not self.leases.drop(obj):
+            return False
+        port = obj["spec"]["port"]
+        lease = self.lease_by_port.pop(port, None)
+        if lease is not None:
+            held = self.leases_by_uid.get(lease.spec.holder.uid, {})
+            held.pop(lease.metadata.name, None)
+            if not held:
+                self.leases_by_uid.pop(lease.spec.holder.uid, None)
+        return True
+
+    def leases_of(self, uid: str) -> tuple[PortLease, ...]:
+        """Leases held by that object."""
+        return tuple(self.leases_by_uid.get(uid, {}).values())
+
+    def pool(self, name: str) -> PortPool | None:
+        """The pool, parsed; None if there is none, or it doesn't parse."""
+        obj = self.pools.objects.get(("", name))
+        if obj is None:
+            return None
+        try:
+            return PortPool.model_validate(obj)
+        except ValidationError:
+            return None
+
+    def config_map_value(self, namespace: str, name: str, key: str) -> str | None:
+        """The text under a key of a ConfigMap."""
+        obj = self.config_maps.objects.get((namespace, name))
+        value = ((obj or {}).get("data") or {}).get(key)
+        return value if isinstance(value, str) else None

@@ -1,0 +1,95 @@
+"""Units and leases whose owner object is gone."""
+
+from __future__ import annotations
+
+import logging
+
+from mainstay.core.lease import decide_lease
+from mainstay.core.names import object_key
+from mainstay.core.plan import Act, DeleteLease, Wait
+from mainstay.core.unit import GONE, LIVE
+from mainstay.runtime.base import Runtime
+from mainstay.shell.executor import Executor
+from mainstay.shell.kube import RUNS, Kube, path
+from mainstay.shell.store import Store
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS = 30.0
+
+
+class Sweeper:
+    """Finds what no object stands for any more.
+
+    A process is only ended when the deletion of its object was witnessed: an API server that is empty,
+    wrong or restored from an old snapshot must never stop a bot. Everything else is reported.
+    """
+
+    def __init__(self, store: Store, kube: Kube, runtime: Runtime, executor: Executor) -> None:
+        self._store = store
+        self._kube = kube
+        self._runtime = runtime
+        self._executor = executor
+        self._reported: set[str] = set()
+
+    async def orphans(self) -> list[str]:
+        """Names of units without an object in our copy."""
+        units = await self._runtime.units()
+        return [u.name for u in units if object_key(u.name) not in self._store.runs.objects]
+
+    async def unit(self, name: str) -> float | None:
+        """Finish or report one unit; seconds after which to look again, or None."""
+        key = object_key(name)
+        if key in self._store.runs.objects or await self._kube.get(path(RUNS, *key)) is not None:
+            return None
+        unit = await self._runtime.observe(name)
+        if not unit.deletion_witnessed:
+            if name not in self._reported and unit.state in LIVE:
+                self._reported.add(name)
+                logger.warning(
+                    "unit %s runs, and no StrategyRun %s/%s exists; it is left alone. Create the run again, "
+                    "or end it with `mainstay stop --offline`.",
+                    name,
+                    *key,
+                )
+            return None
+        if unit.state in GONE:
+            await self._runtime.remove(name, unit.owner_uid)
+            logger.info("unit %s removed, its deletion had been asked for", name)
+            return None
+        elapsed = unit.stopping_seconds
+        force = elapsed is not None and elapsed >= GRACE_SECONDS
+        await self._runtime.stop(name, grace_seconds=GRACE_SECONDS, force=force, deleting=True)
+        return 0.5
+
+    async def lease(self, name: str) -> float | None:
+        """Give back a lease whose holder is gone; seconds after which to look again, or None."""
+        raw = self._store.leases.objects.get(("", name))
+        if raw is None:
+            return None
+        lease = self._store.lease_by_port.get(raw["spec"]["port"])
+        if lease is None or lease.metadata.name != name:
+            return None
+        holder = lease.spec.holder
+        plan = decide_lease(
+            lease,
+            holder_exists=await self._exists(holder.kind, holder.namespace, holder.name, holder.uid),
+            port_in_use=any(
+                u.port == lease.spec.port and u.state in LIVE for u in await self._runtime.units()
+            ),
+        )
+        if isinstance(plan, Act) and isinstance(plan.action, DeleteLease):
+            await self._executor.delete_lease(plan.action)
+            logger.info("%s given back: %s %s is gone", name, holder.kind, holder.name)
+            return None
+        return plan.seconds if isinstance(plan, Wait) else None
+
+    async def _exists(self, kind: str, namespace: str, name: str, uid: str) -> bool:
+        """Whether that very object exists. Kinds we don't know hold their leases for ever."""
+        if kind != "StrategyRun":
+            return True
+        known = self._store.runs.objects.get((namespace, name))
+        if known is not None and known["metadata"]["uid"] == uid:
+            return True
+        current = await self._kube.get(path(RUNS, namespace, name))
+        return current is not None and current["metadata"]["uid"] == uid
