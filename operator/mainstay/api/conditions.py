@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from mainstay.api.meta import Model
+from mainstay.api.meta import Count, Model
 
 
 class ConditionStatus(StrEnum):
@@ -27,7 +27,7 @@ class Condition(Model):
     reason: str = Field(description="Why, in one CamelCase word.", max_length=64)
     message: str = Field("", description="Why, in words, and what to do.", max_length=4096)
     last_transition_time: datetime = Field(description="When status last changed.")
-    observed_generation: int = Field(0, description="metadata.generation this was computed from.")
+    observed_generation: Count = Field(0, description="metadata.generation this was computed from.")
 
 
 def find(conditions: Iterable[Condition], kind: str) -> Condition | None:
@@ -35,9 +35,7 @@ def find(conditions: Iterable[Condition], kind: str) -> Condition | None:
     return next((c for c in conditions if c.type == kind), None)
 
 
-def merge(
-    old: Iterable[Condition], new: Iterable[Condition], now: datetime
-) -> tuple[Condition, ...]:
+def merge(old: Iterable[Condition], new: Iterable[Condition], now: datetime) -> tuple[Condition, ...]:
     """`new`, each keeping the transition time of its predecessor where the status did not change.
 
     Types absent from `new` are dropped: a pass states every condition it stands for.
@@ -46,10 +44,6 @@ def merge(
     merged = []
     for condition in new:
         previous = before.get(condition.type)
-        since = (
-            previous.last_transition_time
-            if previous and previous.status == condition.status
-            else now
-        )
+        since = previous.last_transition_time if previous and previous.status == condition.status else now
         merged.append(condition.model_copy(update={"last_transition_time": since}))
     return tuple(merged)

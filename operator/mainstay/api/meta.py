@@ -18,19 +18,24 @@ NAME_MAX = 63
 
 Text = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00]*$")]
 ShortText = Annotated[str, Field(max_length=253, pattern=r"^[^\x00]*$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
-FreeForm = Annotated[
-    dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
+ObjectName = Annotated[
+    str, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
 ]
+"""Name of an object in the cluster (RFC 1123 subdomain)."""
+Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""A counter, bounded to what every JSON reader keeps exact."""
+FreeForm = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 
 
 class Model(BaseModel):
-    """Frozen, camelCase on the wire. Unknown fields are ignored on reading back: an older Mainstay must
-    be able to read what a newer one wrote; the API server refuses them from users."""
+    """Frozen, camelCase on the wire.
 
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
-    )
+    Unknown fields are ignored on reading back: an older Mainstay must be able to read what a newer one wrote;
+    the API server refuses them from users.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 
     def wire(self) -> dict[str, Any]:
         """The JSON form: camelCase, without what was never set, times as RFC 3339."""
@@ -54,7 +59,7 @@ class ObjectMeta(Model):
 class Owner(Model):
     """Whose object this is. Only the owner may change it; it can never be changed or removed."""
 
-    user_id: ShortText = Field(
+    user_id: Annotated[ShortText, Field(min_length=1)] = Field(
         description="User name, or group, as Kubernetes authenticates them. Only this user, or a member of "
         "this group, may change or delete the object."
     )

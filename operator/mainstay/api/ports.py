@@ -7,9 +7,12 @@ from typing import Annotated
 from pydantic import Field
 
 from mainstay.api.conditions import Condition
-from mainstay.api.meta import Model, ObjectMeta, Port, ShortText
+from mainstay.api.meta import Count, Model, ObjectMeta, ObjectName, Port
+from mainstay.api.rules import Rule, guarded
 
 HOLDER_LABEL = "mainstay.dev/holder-uid"
+POOL_MAX = 4096
+"""Most ports of one pool: each may be probed, and counted in one pass."""
 
 
 def lease_name(port: int) -> str:
@@ -17,14 +20,28 @@ def lease_name(port: int) -> str:
     return f"port-{port}"
 
 
-class PortRange(Model):
+class PortRange(
+    Model,
+    json_schema_extra=guarded(
+        Rule("self.first <= self.last", "first must not be greater than last", ".first")
+    ),
+):
     """A closed range of ports."""
 
     first: Annotated[int, Field(ge=1024, le=65535)] = Field(description="First port.")
     last: Annotated[int, Field(ge=1024, le=65535)] = Field(description="Last port, included.")
 
 
-class PortPoolSpec(Model):
+class PortPoolSpec(
+    Model,
+    json_schema_extra=guarded(
+        Rule(
+            f"self.ranges.map(r, r.last - r.first + 1).sum() <= {POOL_MAX}",
+            f"a pool has at most {POOL_MAX} ports, all ranges together",
+            ".ranges",
+        )
+    ),
+):
     """Which ports may be leased."""
 
     ranges: Annotated[list[PortRange], Field(min_length=1, max_length=32)] = Field(
@@ -41,9 +58,9 @@ class PortPoolSpec(Model):
 class PortPoolStatus(Model):
     """Counts only; the names are the printer columns of PortLease."""
 
-    observed_generation: int = Field(0, description="metadata.generation this status was computed from.")
-    capacity: int = Field(0, description="Ports that may be leased.")
-    allocated: int = Field(0, description="Ports of this pool's ranges that are leased, by any pool.")
+    observed_generation: Count = Field(0, description="metadata.generation this status was computed from.")
+    capacity: Count = Field(0, description="Ports that may be leased.")
+    allocated: Count = Field(0, description="Ports of this pool's ranges that are leased, by any pool.")
     conditions: tuple[Condition, ...] = Field(
         (),
         description="Ready; a warning when it overlaps the kernel's ephemeral range.",
@@ -65,26 +82,26 @@ class PortPool(Model):
     def ports(self) -> tuple[int, ...]:
         """Every port that may be leased, ascending, without duplicates."""
         reserved = set(self.spec.reserved)
-        return tuple(
-            sorted(
-                {p for r in self.spec.ranges for p in range(r.first, r.last + 1)} - reserved
-            )
-        )
+        return tuple(sorted({p for r in self.spec.ranges for p in range(r.first, r.last + 1)} - reserved))
 
 
 class Holder(Model):
     """The object a port is leased to. Fixed at creation."""
 
-    kind: Annotated[str, Field(max_length=63)] = Field(description="Kind of the holder.")
+    kind: Annotated[str, Field(max_length=63, pattern=r"^[A-Z][A-Za-z]*$")] = Field(
+        description="Kind of the holder."
+    )
     namespace: Annotated[str, Field(max_length=63)] = Field(description="Namespace of the holder.")
     name: Annotated[str, Field(max_length=253)] = Field(description="Name of the holder.")
-    uid: Annotated[str, Field(max_length=64)] = Field(description="uid of the holder.")
+    uid: Annotated[str, Field(max_length=63, pattern=r"^[-A-Za-z0-9]+$")] = Field(
+        description="uid of the holder; also the value of the label mainstay.dev/holder-uid."
+    )
 
 
 class PortLeaseSpec(Model):
     """Immutable: a lease is created and deleted, never changed."""
 
-    pool: ShortText = Field(description="Pool it was taken from.")
+    pool: ObjectName = Field(description="Pool it was taken from.")
     port: Port = Field(description="The port.")
     holder: Holder = Field(description="Who holds it.")
 

@@ -7,24 +7,38 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mainstay.api.meta import Model, Port, ShortText, Text
+from mainstay.api.meta import Model, ObjectName, Port, Text
+from mainstay.api.rules import Rule, at_most_one, exactly_one, guarded
 
 Argument = Annotated[str, Field(max_length=65536, pattern=r"^[^\x00]*$")]
 EnvName = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+RESERVED_ENV = ("RUN_ID", "ATTEMPT", "CONTROL_API_PORT", "CONFIG_PATH", "DATA_DIR")
+"""Set by Mainstay, as is every name that starts with RESERVED_ENV_PREFIX; users can't override them."""
+RESERVED_ENV_PREFIX = "MAINSTAY_"
+ARGV_MAX = 131072
+"""Characters of command and args together: what Linux takes for a single argument."""
 KeyName = Annotated[str, Field(max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
 
 
 class KeyRef(Model):
     """One key of a Secret or ConfigMap in the same namespace."""
 
-    name: ShortText = Field(description="Name of the object.")
+    name: ObjectName = Field(description="Name of the object.")
     key: KeyName = Field(description="Key within it.")
     optional: bool | None = Field(
         None, description="Leave the variable unset when the object or key is missing. Default: false."
     )
 
 
-class EnvSource(Model):
+class EnvSource(
+    Model,
+    json_schema_extra=guarded(
+        Rule(
+            exactly_one("secretKeyRef", "configMapKeyRef"),
+            "set exactly one of secretKeyRef and configMapKeyRef",
+        )
+    ),
+):
     """Where a value comes from."""
 
     secret_key_ref: KeyRef | None = Field(
@@ -35,7 +49,17 @@ class EnvSource(Model):
     )
 
 
-class EnvVar(Model):
+class EnvVar(
+    Model,
+    json_schema_extra=guarded(
+        Rule(at_most_one("value", "valueFrom"), "set value or valueFrom, not both", ".valueFrom"),
+        Rule(
+            f"!self.name.startsWith('{RESERVED_ENV_PREFIX}') && !(self.name in {list(RESERVED_ENV)})",
+            f"this variable is set by Mainstay: {RESERVED_ENV_PREFIX}*, {', '.join(RESERVED_ENV)}",
+            ".name",
+        ),
+    ),
+):
     """One environment variable."""
 
     name: EnvName = Field(description="Variable name. Names that Mainstay sets can't be overridden.")
@@ -49,8 +73,8 @@ class Limits(Model):
     memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*(Ki|Mi|Gi)$", max_length=16)] | None = Field(
         None, description="Memory of the whole process tree, for example 512Mi. Needs a writable cgroup."
     )
-    cpu: Annotated[str, Field(pattern=r"^([0-9]+m|[0-9]+(\.[0-9]{1,3})?)$", max_length=16)] | None = (
-        Field(None, description='CPUs of the whole tree, for example "1" or 500m. Needs a writable cgroup.')
+    cpu: Annotated[str, Field(pattern=r"^([0-9]+m|[0-9]+(\.[0-9]{1,3})?)$", max_length=16)] | None = Field(
+        None, description='CPUs of the whole tree, for example "1" or 500m. Needs a writable cgroup.'
     )
     open_files: Annotated[int, Field(ge=16, le=1048576)] | None = Field(
         None, description="Open file descriptors of each process (RLIMIT_NOFILE)."
@@ -60,7 +84,7 @@ class Limits(Model):
 class TcpProbe(Model):
     """Ready when the port accepts a connection and its listener belongs to this unit."""
 
-    port: Port | Annotated[str, Field(pattern=r"^control$")] = Field(
+    port: Port | Annotated[str, Field(pattern=r"^control$", max_length=7)] = Field(
         "control", description="A port number, or `control` for the leased control port. Default: control."
     )
 
@@ -71,7 +95,7 @@ class HttpProbe(Model):
     path: Annotated[str, Field(max_length=2048, pattern=r"^/[!-~]*$")] = Field(
         description="Path to GET, for example /health."
     )
-    port: Port | Annotated[str, Field(pattern=r"^control$")] = Field(
+    port: Port | Annotated[str, Field(pattern=r"^control$", max_length=7)] = Field(
         "control", description="A port number, or `control` for the leased control port. Default: control."
     )
 
@@ -88,7 +112,12 @@ class NoProbe(Model):
     """Ready as soon as the process has been started."""
 
 
-class Readiness(Model):
+class Readiness(
+    Model,
+    json_schema_extra=guarded(
+        Rule(at_most_one("tcp", "http", "exec", "none"), "set at most one of tcp, http, exec and none")
+    ),
+):
     """How to tell that the process serves. At most one of tcp, http, exec, none."""
 
     tcp: TcpProbe | None = Field(None, description="A connection to a port.")
@@ -103,7 +132,22 @@ class Readiness(Model):
     )
 
 
-class Program(Model):
+class Program(
+    Model,
+    json_schema_extra=guarded(
+        Rule(
+            "self.command.map(a, a.size()).sum() + (has(self.args) ? self.args.map(a, a.size()).sum() : 0)"
+            f" <= {ARGV_MAX}",
+            f"command and args are longer than {ARGV_MAX} characters together",
+            ".command",
+        ),
+        Rule(
+            "!has(self.workingDir) || !self.workingDir.matches('(^|/)[.][.](/|$)')",
+            "workingDir must not contain a `..` segment",
+            ".workingDir",
+        ),
+    ),
+):
     """What to execute and how."""
 
     command: Annotated[list[Argument], Field(min_length=1, max_length=64)] = Field(
@@ -128,7 +172,7 @@ class Program(Model):
     user: Annotated[str, Field(max_length=32, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*\$?$")] | None = Field(
         None, description="Unix user to run as. Needs an operator that runs as root. Default: its user."
     )
-    umask: Annotated[str, Field(pattern=r"^0?[0-7]{3}$")] | None = Field(
+    umask: Annotated[str, Field(pattern=r"^0?[0-7]{3}$", max_length=4)] | None = Field(
         None, description='File mode creation mask in octal, for example "022". Default: "077".'
     )
     nice: Annotated[int, Field(ge=-20, le=19)] | None = Field(

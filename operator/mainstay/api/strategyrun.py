@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mainstay.api.conditions import Condition
-from mainstay.api.meta import FreeForm, Model, ObjectMeta, Owner, Port, ShortText, Text
+from mainstay.api.meta import Count, FreeForm, Model, ObjectMeta, ObjectName, Owner, Port, Text
 from mainstay.api.program import KeyRef, Program, RestartPolicy
+from mainstay.api.rules import Rule, at_most_one, exactly_one, guarded
 
 
 class RunGoal(StrEnum):
@@ -50,10 +51,17 @@ class Config(Model):
     format: ConfigFormat = Field(
         ConfigFormat.YAML, description="YAML, JSON, TOML or Env (KEY=value). Default: YAML."
     )
-    values: FreeForm = Field({}, description="Any structure; written to CONFIG_PATH with mode 0600.")
+    values: FreeForm = Field(
+        {}, description="Any structure; written to CONFIG_PATH with mode 0600. Default: empty."
+    )
 
 
-class ConfigFrom(Model):
+class ConfigFrom(
+    Model,
+    json_schema_extra=guarded(
+        Rule(exactly_one("configMap", "secret"), "set exactly one of configMap and secret")
+    ),
+):
     """Configuration whose exact bytes come from elsewhere."""
 
     config_map: KeyRef | None = Field(None, description="A key of a ConfigMap; a change rolls the process.")
@@ -63,7 +71,7 @@ class ConfigFrom(Model):
 class ControlApi(Model):
     """The port the program serves its control API on. Sticky: kept over stop and resume where free."""
 
-    pool: ShortText = Field("default", description="PortPool to lease from. Default: default.")
+    pool: ObjectName = Field("default", description="PortPool to lease from. Default: default.")
     port: Port | None = Field(None, description="Ask for this port of the pool and no other.")
 
 
@@ -88,7 +96,16 @@ class PauseHttp(Model):
     )
 
 
-class Pause(Model):
+class Pause(
+    Model,
+    json_schema_extra=guarded(
+        Rule(
+            "!has(self.http) || (has(self.method) && self.method == 'HTTP')",
+            "http is for method HTTP only",
+            ".http",
+        )
+    ),
+):
     """What pausing means for this program."""
 
     method: PauseMethod = Field(
@@ -98,12 +115,36 @@ class Pause(Model):
     http: PauseHttp | None = Field(None, description="Paths for method HTTP.")
 
 
-class StrategyRunSpec(Model):
+CONTROL_PROBE = (
+    "has(self.program.readiness) && ["
+    "has(self.program.readiness.tcp) && (!has(self.program.readiness.tcp.port) ||"
+    " type(self.program.readiness.tcp.port) == string), "
+    "has(self.program.readiness.http) && (!has(self.program.readiness.http.port) ||"
+    " type(self.program.readiness.http.port) == string)].exists(x, x)"
+)
+"""CEL: readiness asks the control port, by name or by default."""
+
+
+class StrategyRunSpec(
+    Model,
+    json_schema_extra=guarded(
+        Rule(at_most_one("config", "configFrom"), "set config or configFrom, not both", ".configFrom"),
+        Rule(
+            "has(self.controlApi) || !has(self.pause) || !has(self.pause.method)"
+            " || self.pause.method != 'HTTP'",
+            "pausing by HTTP needs controlApi",
+            ".pause.method",
+        ),
+        Rule(
+            f"has(self.controlApi) || !({CONTROL_PROBE})",
+            "readiness on the control port needs controlApi; or give a port number",
+            ".program.readiness",
+        ),
+    ),
+):
     """What to run, and in which state."""
 
-    state: RunGoal = Field(
-        RunGoal.RUNNING, description="Running, Paused or Stopped. Default: Running."
-    )
+    state: RunGoal = Field(RunGoal.RUNNING, description="Running, Paused or Stopped. Default: Running.")
     owner: Owner | None = Field(None, description="Whose run this is. Can't be changed or removed.")
     program: Program = Field(description="What to execute and how.")
     config: Config | None = Field(None, description="Configuration rendered to CONFIG_PATH.")
@@ -120,8 +161,8 @@ class StrategyRunSpec(Model):
     restart_nonce: Annotated[int, Field(ge=0, le=2**53)] = Field(
         0, description="Change it to restart once. The value at creation has no effect. Default: 0."
     )
-    run_id: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = (
-        Field(None, description="Bring an identity along from elsewhere. Immutable. Default: metadata.uid.")
+    run_id: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = Field(
+        None, description="Bring an identity along from elsewhere. Immutable. Default: metadata.uid."
     )
     runtime: Literal["Process"] = Field(
         "Process", description="Process: supervised on this host. Immutable. Default: Process."
@@ -131,21 +172,19 @@ class StrategyRunSpec(Model):
 class ProcessStatus(Model):
     """The leader of the unit's process tree."""
 
-    pid: int = Field(description="Process id.")
-    start_ticks: int = Field(description="Start time in clock ticks since boot; with pid, an identity.")
+    pid: int = Field(description="Process id.", ge=1, le=2**22)
+    start_ticks: Count = Field(description="Start time in clock ticks since boot; with pid, an identity.")
     boot_id: str = Field(description="Boot the pid belongs to.", max_length=64)
 
 
 class StrategyRunStatus(Model):
     """Claims (attempt, port, handled nonce, inputsHash) and observations (everything else)."""
 
-    observed_generation: int = Field(0, description="metadata.generation this status was computed from.")
+    observed_generation: Count = Field(0, description="metadata.generation this status was computed from.")
     phase: RunPhase | None = Field(None, description="Where the run is.")
-    run_id: str | None = Field(
-        None, description="Identity; constant for the object's life.", max_length=128
-    )
-    attempt: int = Field(0, description="Starts claimed by Mainstay; raised before each.", ge=0)
-    restarts: int = Field(0, description="Restarts by the supervisor within this attempt.", ge=0)
+    run_id: str | None = Field(None, description="Identity; constant for the object's life.", max_length=128)
+    attempt: Count = Field(0, description="Starts claimed by Mainstay; raised before each.")
+    restarts: Count = Field(0, description="Restarts by the supervisor within this attempt.")
     port: Port | None = Field(None, description="Control port; kept when stopped, as a preference.")
     endpoint: Text | None = Field(None, description="URL of the control API while a port is held.")
     inputs_hash: str | None = Field(
@@ -154,7 +193,7 @@ class StrategyRunStatus(Model):
     process: ProcessStatus | None = Field(None, description="The live leader.")
     started_at: datetime | None = Field(None, description="When the process of this attempt was seen.")
     stopped_at: datetime | None = Field(None, description="When its exit was seen; empty while it runs.")
-    handled_restart_nonce: int | None = Field(None, description="Last restartNonce that was consumed.")
+    handled_restart_nonce: Count | None = Field(None, description="Last restartNonce that was consumed.")
     conditions: tuple[Condition, ...] = Field(
         (),
         description="Ready, Serving, Reconciling, Stalled, PortAllocated.",

@@ -1,0 +1,144 @@
+"""What a kind is beside its fields: names, scope, printer columns, selectable fields and rules at its root.
+
+Rules at the root see status as well as spec, and run whichever of the two is written. Each has `has()` on both
+sides: a comparison of an optional field alone is bypassed by removing it first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mainstay.api.meta import Model
+from mainstay.api.ports import PortLease, PortPool
+from mainstay.api.rules import Rule, optional
+from mainstay.api.strategyrun import StrategyRun
+
+CATEGORY = "mainstay"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of `kubectl get`; priority 1 is shown with -o wide only."""
+
+    name: str
+    path: str
+    description: str
+    type: Literal["string", "integer", "date"] = "string"
+    priority: Literal[0, 1] = 0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of the API."""
+
+    model: type[Model]
+    plural: str
+    short: str
+    scope: Literal["Namespaced", "Cluster"]
+    columns: tuple[Column, ...]
+    rules: tuple[Rule, ...]
+    selectable: tuple[str, ...] = ()
+    """Paths that `kubectl get --field-selector` knows."""
+
+    @property
+    def name(self) -> str:
+        """The kind as it stands in a manifest."""
+        return self.model.__name__
+
+
+def kept(path: str) -> str:
+    """CEL: a value, once there, is neither changed nor removed, not even by removing what it is in."""
+    old, new = f"oldSelf.{path}", f"self.{path}"
+    return f"!({optional(old)}) || ({optional(new)} && {new} == {old})"
+
+
+AGE = Column("Age", ".metadata.creationTimestamp", "Time since creation.", "date")
+
+STRATEGY_RUN = Kind(
+    model=StrategyRun,
+    plural="strategyruns",
+    short="srun",
+    scope="Namespaced",
+    columns=(
+        Column("State", ".status.phase", "Where the run is."),
+        Column(
+            "Ready", '.status.conditions[?(@.type=="Ready")].status', "What is observed is what was asked."
+        ),
+        Column("Port", ".status.port", "Control port.", "integer"),
+        Column("Restarts", ".status.restarts", "Restarts by the supervisor in this attempt.", "integer"),
+        AGE,
+        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why, in one word.", priority=1),
+        Column("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words.", priority=1),
+        Column("RunID", ".status.runId", "Identity; constant for the object's life.", priority=1),
+        Column("Owner", ".spec.owner.userId", "Whose run this is.", priority=1),
+        Column("Attempt", ".status.attempt", "Starts by Mainstay.", "integer", 1),
+    ),
+    rules=(
+        Rule(kept("spec.owner"), "spec.owner can't be changed or removed once it is set", ".spec.owner"),
+        Rule(
+            "(has(self.spec.runtime) ? self.spec.runtime : 'Process') =="
+            " (has(oldSelf.spec.runtime) ? oldSelf.spec.runtime : 'Process')",
+            "spec.runtime can't be changed (absent means Process)",
+            ".spec.runtime",
+        ),
+        Rule(
+            "has(self.spec.runId) ? has(oldSelf.spec.runId) && self.spec.runId == oldSelf.spec.runId"
+            " : !has(oldSelf.spec.runId)",
+            "spec.runId can be given at creation only: it can't be added, changed or removed",
+            ".spec.runId",
+        ),
+        Rule(
+            kept("status.runId"), "status.runId can't be changed or removed once it is set", ".status.runId"
+        ),
+        Rule(
+            f"!({optional('oldSelf.status.attempt')})"
+            f" || ({optional('self.status.attempt')} && self.status.attempt >= oldSelf.status.attempt)",
+            "status.attempt can't become lower or be removed",
+            ".status.attempt",
+        ),
+    ),
+    selectable=(".spec.owner.userId", ".spec.state", ".status.phase"),
+)
+
+PORT_POOL = Kind(
+    model=PortPool,
+    plural="portpools",
+    short="pp",
+    scope="Cluster",
+    columns=(
+        Column("Capacity", ".status.capacity", "Ports that may be leased.", "integer"),
+        Column("Allocated", ".status.allocated", "Ports that are leased.", "integer"),
+        AGE,
+    ),
+    rules=(),
+)
+
+PORT_LEASE = Kind(
+    model=PortLease,
+    plural="portleases",
+    short="pl",
+    scope="Cluster",
+    columns=(
+        Column("Port", ".spec.port", "The port.", "integer"),
+        Column("Pool", ".spec.pool", "Pool it was taken from."),
+        Column("Holder-Namespace", ".spec.holder.namespace", "Namespace of the holder."),
+        Column("Holder", ".spec.holder.name", "Name of the holder."),
+        AGE,
+        Column("Kind", ".spec.holder.kind", "Kind of the holder.", priority=1),
+        Column("UID", ".spec.holder.uid", "uid of the holder.", priority=1),
+    ),
+    rules=(
+        Rule("self.spec == oldSelf.spec", "a lease is created and deleted, never changed", ".spec"),
+        Rule(
+            # not 'port-' + string(port): the size of string() is unbounded to the cost estimate
+            "self.metadata.name.matches('^port-[1-9][0-9]{0,4}$')"
+            " && int(self.metadata.name.substring(5)) == self.spec.port",
+            "the lease of port N must be named port-N, so that a port has one holder",
+            ".spec.port",
+        ),
+    ),
+    selectable=(".spec.pool", ".spec.holder.uid"),
+)
+
+KINDS = (STRATEGY_RUN, PORT_POOL, PORT_LEASE)
