@@ -18,7 +18,14 @@ import threading
 REQUEST_LIMIT = 16_384  # bytes of request line and headers
 CLIENT_TIMEOUT = 5.0  # seconds a client may take to ask and to read
 LOCAL_NAMES = ("127.0.0.1", "localhost")
-REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
+REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    500: "Failed",
+}
 
 
 class ControlApi:
@@ -76,7 +83,10 @@ class ControlApi:
         path = rest.partition(" ")[0].partition("?")[0]
         route = self._routes.get((method, path))
         if route:
-            return 200, route()
+            try:
+                return 200, route()
+            except OSError as error:  # a full disk
+                return 500, {"error": str(error)}
         if any(path == known for _, known in self._routes):
             return 405, {"error": f"{path} doesn't take {method}"}
         return 404, {"error": f"no such path: {path}", "paths": sorted({p for _, p in self._routes})}

@@ -70,7 +70,11 @@ class Trader:
         with self._lock:
             if attempt != self._position.paused_attempt:
                 self._position.paused_attempt = attempt
-                self._position.save()
+                try:
+                    self._position.save()
+                except OSError:
+                    self._position.paused_attempt = self._attempt  # in doubt, don't trade
+                    raise
                 log("resumed" if attempt is None else "paused")
         return {"paused": self.paused}
 

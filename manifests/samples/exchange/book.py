@@ -35,7 +35,7 @@ class Book:
         self.lock = threading.Condition()
         self.events: list[dict] = []
         self.sessions: dict[int, dict] = {}
-        self.orders: dict[tuple[str, str], dict] = {}
+        self.orders: dict[str, dict[str, dict]] = {}  # by run, then by client-order id
         self.violations: list[dict] = []
         self._ledger = open(ledger_path, "a+", encoding="utf-8")  # noqa: SIM115 (open as long as we are)
         self._ledger.seek(0)
@@ -79,9 +79,9 @@ class Book:
         elif event == "session-ended":
             self.sessions[entry["session"]].update(live=False, reason=entry["reason"])
         elif event == "order-placed":
-            self.orders[run_id, entry["order"]["clientOrderId"]] = dict(entry["order"])
+            self.orders.setdefault(run_id, {})[entry["order"]["clientOrderId"]] = dict(entry["order"])
         elif event in ("order-filled", "order-cancelled"):
-            self.orders[run_id, entry["clientOrderId"]].update(
+            self.orders[run_id][entry["clientOrderId"]].update(
                 status=event[len("order-") :], closedAtCandle=entry["candle"]
             )
         elif event == "violation":
@@ -158,7 +158,7 @@ class Book:
 
     def _place(self, run_id: str, session: int, order: dict) -> dict:
         client_order_id, content = order["clientOrderId"], {field: order[field] for field in ORDER_FIELDS}
-        known = self.orders.get((run_id, client_order_id))
+        known = self.orders.get(run_id, {}).get(client_order_id)
         if known:
             if any(known[field] != content[field] for field in ORDER_FIELDS):
                 self._violate("ClientOrderIdReused", run_id, clientOrderId=client_order_id, sent=content)
@@ -168,7 +168,7 @@ class Book:
         self._record("order-placed", run_id, session=session, order=placed)
         if content["type"] == "market":
             self._fill(run_id, placed, content["candle"])
-        return self.orders[run_id, client_order_id]
+        return self.orders[run_id][client_order_id]
 
     def _fill(self, run_id: str, order: dict, candle: int) -> None:
         what = {field: order[field] for field in ("clientOrderId", "side", "quantity", "price")}
@@ -179,14 +179,14 @@ class Book:
         for order in self.open_orders(run_id):
             if order["candle"] < index and high >= order["price"]:
                 self._fill(run_id, order, index)
-        limits = [o for (owner, _), o in self.orders.items() if owner == run_id and o["type"] == "limit"]
+        limits = [order for order in self.all_orders(run_id) if order["type"] == "limit"]
         return [o for o in limits if o["status"] == "filled" and o["closedAtCandle"] == index]
 
     def _cancel(self, run_id: str, client_order_ids: list[str]) -> list[str]:
         """Cancel those that are open; returns them."""
         cancelled = []
         for client_order_id in client_order_ids:
-            order = self.orders.get((run_id, client_order_id))
+            order = self.orders.get(run_id, {}).get(client_order_id)
             if order and order["status"] == "open":
                 self._record("order-cancelled", run_id, clientOrderId=client_order_id, candle=None)
                 cancelled.append(client_order_id)
@@ -194,11 +194,15 @@ class Book:
 
     # --- what anybody may ask
 
-    def open_orders(self, run_id: str | None = None) -> list[dict]:
-        """Open orders, of one run or of all."""
+    def all_orders(self, run_id: str | None = None) -> list[dict]:
+        """Orders, of one run or of all, in the order they came."""
         with self.lock:
-            orders = self.orders.values()
-            return [o for o in orders if o["status"] == "open" and run_id in (None, o["runId"])]
+            runs = self.orders.values() if run_id is None else [self.orders.get(run_id, {})]
+            return [order for orders in runs for order in orders.values()]
+
+    def open_orders(self, run_id: str | None = None) -> list[dict]:
+        """Those that are open."""
+        return [order for order in self.all_orders(run_id) if order["status"] == "open"]
 
     def verdict(self) -> dict:
         """Is anything wrong? Orders of a run without a live session are stranded: nobody looks after them."""

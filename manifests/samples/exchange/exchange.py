@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
                 "/ledger": list(book.events),
                 "/violations": list(book.violations),
                 "/sessions": list(book.sessions.values()),
-                "/orders": book.open_orders() if query.get("open") == "1" else list(book.orders.values()),
+                "/orders": book.open_orders() if query.get("open") == "1" else book.all_orders(),
             }
             if url.path == "/judge":
                 self._answer(200, book.verdict())

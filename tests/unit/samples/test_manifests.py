@@ -1,0 +1,51 @@
+"""The sample manifests say only what the API knows, and the price series is what its generator makes."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from tests.support.exchange import SAMPLES
+
+from mainstay.api.ports import PortPoolSpec
+from mainstay.api.strategyrun import StrategyRunSpec
+
+MODELS = {"StrategyRun": StrategyRunSpec, "PortPool": PortPoolSpec}
+OBJECTS = [
+    pytest.param(document, id=f"{path.name}-{document['kind']}")
+    for path in sorted(SAMPLES.glob("*.yaml"))
+    for document in yaml.safe_load_all(path.read_text())
+    if document["kind"] in MODELS
+]
+
+
+@pytest.mark.parametrize("document", OBJECTS)
+def test_every_field_is_known(document):
+    assert document["apiVersion"] == "mainstay.dev/v1alpha1"
+    spec = MODELS[document["kind"]].model_validate(document["spec"])
+    assert spec.model_dump(mode="json", by_alias=True, exclude_unset=True) == document["spec"]
+
+
+def test_the_pool_has_34_ports():
+    pool = yaml.safe_load((SAMPLES / "pool.yaml").read_text())
+    (first_to_last,) = pool["spec"]["ranges"]
+    assert (first_to_last["first"], first_to_last["last"]) == (8766, 8799)
+
+
+def test_every_sample_is_in_the_readme():
+    readme = (SAMPLES / "README.md").read_text()
+    assert [path.name for path in SAMPLES.glob("*.yaml") if f"({path.name})" not in readme] == []
+
+
+def test_prices_are_reproducible_and_sane(modules):
+    made = subprocess.run(
+        [sys.executable, SAMPLES / "bot" / "make_prices.py"], capture_output=True, check=True
+    )
+    assert made.stdout == (SAMPLES / "bot" / "prices.csv").read_bytes()
+    series = modules.prices.Series()
+    assert len(series) == 2000
+    for index in range(len(series)):
+        candle, following = series.candle(index), series.candle(index + 1)
+        assert 0 < candle.low <= min(candle.open, candle.close)
+        assert max(candle.open, candle.close) <= candle.high
+        assert following.open == candle.close, index
