@@ -1,0 +1,75 @@
+"""Talking to the API server from a command: which one, and plain errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mainstay.cli.console import fail
+from mainstay.cli.home import Home
+from mainstay.shell.kube import RUNS, ApiError, ApiUnavailableError, Kube, Object, path
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which cluster and namespace a command is about."""
+
+    home: Home
+    namespace: str = "default"
+    kubeconfig: str | None = None
+    context: str | None = None
+
+    @property
+    def config_file(self) -> str | None:
+        """The named kubeconfig; otherwise the home's own where there is one; otherwise the usual ones."""
+        if self.kubeconfig is not None or self.context is not None:
+            return self.kubeconfig
+        return str(self.home.kubeconfig) if self.home.kubeconfig.exists() else None
+
+
+@asynccontextmanager
+async def connection(target: Target) -> AsyncIterator[Kube]:
+    """Yield a connection, closed at the end."""
+    kube = await Kube.connect(target.config_file, target.context)
+    try:
+        yield kube
+    finally:
+        await kube.close()
+
+
+def call(target: Target, work: Callable[[Kube], Coroutine[Any, Any, T]]) -> T:
+    """Run `work` with a connection; errors end the command with a sentence."""
+
+    async def main() -> T:
+        async with connection(target) as kube:
+            return await work(kube)
+
+    try:
+        return asyncio.run(main())
+    except ApiUnavailableError as error:
+        fail(
+            f"the API server does not answer ({error.message}). `mainstay status` tells what runs here, "
+            "`mainstay up` starts it; `mainstay stop --offline` works without it."
+        )
+    except ApiError as error:
+        fail(error.message or str(error))
+    except Exception as error:
+        if type(error).__name__ == "ConfigException":
+            fail(f"no cluster to talk to: {error}. `mainstay up` makes one, or name one with --kubeconfig.")
+        raise
+
+
+async def get_run(kube: Kube, target: Target, name: str) -> Object:
+    """Return the run, or end the command."""
+    obj = await kube.get(path(RUNS, target.namespace, name))
+    if obj is None:
+        fail(
+            f'no StrategyRun "{name}" in namespace {target.namespace}. '
+            "`mainstay status` lists what there is; -n names another namespace."
+        )
+    return obj

@@ -1,0 +1,134 @@
+"""`mainstay logs`: what a run wrote, read from its files; nothing but the files is needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+
+from mainstay.cli.console import fail
+from mainstay.cli.home import Home
+from mainstay.cli.options import HomeOption, NamespaceOption, home_of
+from mainstay.core.names import unit_name
+
+POLL_SECONDS = 0.1
+CHUNK = 1 << 16
+
+
+def logs(
+    name: Annotated[
+        str, typer.Argument(help="A StrategyRun; with --system etcd, kube-apiserver or operator.")
+    ],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as it writes, over restarts too.")
+    ] = False,
+    previous: Annotated[
+        bool, typer.Option("--previous", "-p", help="What the process before the present one wrote.")
+    ] = False,
+    tail: Annotated[int, typer.Option("--tail", help="Lines of each stream; -1 for all.")] = 100,
+    system: Annotated[bool, typer.Option("--system", help="A part of Mainstay itself.")] = False,
+    namespace: NamespaceOption = "default",
+    home: HomeOption = None,
+) -> None:
+    """Print what a run wrote: its standard output here on standard output, its errors on standard error."""
+    place = home_of(home)
+    directory = _directory(place, name, namespace, system=system)
+    streams = [(directory / "stdout.log", sys.stdout.buffer), (directory / "stderr.log", sys.stderr.buffer)]
+    if previous:
+        _previous(place, directory, streams)
+        return
+    positions = [_print_tail(path, sink, tail) for path, sink in streams]
+    if not follow:
+        return
+    try:
+        while True:
+            for index, (path, sink) in enumerate(streams):
+                positions[index] = _print_new(path, sink, positions[index])
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _directory(home: Home, name: str, namespace: str, *, system: bool) -> Path:
+    scope = home.root / "scopes" / ("system" if system else "runs") / "units"
+    directory = scope / (name if system else unit_name(namespace, name)) / "log"
+    if not directory.is_dir():
+        there = sorted(d.name for d in scope.iterdir()) if scope.is_dir() else []
+        fail(f"{name} has written nothing on this machine (there are logs of: {', '.join(there) or 'none'})")
+    return directory
+
+
+def _previous(home: Home, directory: Path, streams: list[tuple[Path, IO[bytes]]]) -> None:
+    from mainstay.runtime.process.unitdir import ScopeDir
+
+    scope, unit = directory.parents[2].name, directory.parent.name
+    leader = ScopeDir(home.root, scope).unit(unit).leader()
+    if leader is None or leader.previous_pid == 0:
+        fail(f"{unit} had no process before the present one")
+    spans = (
+        (leader.output_before, leader.output_from),
+        (leader.errors_before, leader.errors_from),
+    )
+    for (path, sink), (first, last) in zip(streams, spans, strict=True):
+        with path.open("rb") as file:
+            file.seek(first)
+            sink.write(file.read(max(0, last - first)))
+            sink.flush()
+
+
+def _print_tail(path: Path, sink: IO[bytes], lines: int) -> int:
+    """Print the last lines; the position after them."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = 0 if lines < 0 else _start_of_tail(file, size, lines)
+            file.seek(start)
+            sink.write(file.read(size - start))
+            sink.flush()
+            return size
+    except FileNotFoundError:
+        return 0
+
+
+def _start_of_tail(file: IO[bytes], size: int, lines: int) -> int:
+    """Return where the last `lines` lines begin, reading backwards."""
+    found, position = 0, size
+    for block_start, block in _blocks_backwards(file, size):
+        at = len(block)
+        while (at := block.rfind(b"\n", 0, at)) >= 0:
+            position = block_start + at + 1
+            if position < size:
+                found += 1
+            if found >= lines:
+                return position
+    return 0
+
+
+def _blocks_backwards(file: IO[bytes], size: int) -> Iterator[tuple[int, bytes]]:
+    end = size
+    while end > 0:
+        start = max(0, end - CHUNK)
+        file.seek(start)
+        yield start, file.read(end - start)
+        end = start
+
+
+def _print_new(path: Path, sink: IO[bytes], position: int) -> int:
+    """Print what was added since; from the start where the file was rotated under us."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < position:
+                position = 0
+            if size > position:
+                file.seek(position)
+                sink.write(file.read(size - position))
+                sink.flush()
+            return size
+    except FileNotFoundError:
+        return 0

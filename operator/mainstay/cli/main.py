@@ -1,0 +1,65 @@
+"""The command line: every verb, and nothing but the verbs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import mainstay
+from mainstay.cli.brake import release, stop
+from mainstay.cli.crds import crds
+from mainstay.cli.logs import logs
+from mainstay.cli.operator import operator
+from mainstay.cli.status import env, status
+from mainstay.cli.up import down, up
+from mainstay.cli.verbs import pause, restart, resume, run, start
+
+app = typer.Typer(
+    name="mainstay",
+    help="Declare what should run; every restart and every resume is just re-reconciliation.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mainstay {mainstay.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Declare what should run; every restart and every resume is just re-reconciliation."""
+
+
+_INSTALLATION = "On this machine"
+_RUNS = "Runs"
+_CLUSTERS = "Clusters"
+
+for panel, commands in {
+    _INSTALLATION: (up, down, status, env),
+    _RUNS: (run, start, stop, pause, resume, restart, release, logs),
+    _CLUSTERS: (operator, crds),
+}.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+
+
+def main() -> None:
+    """Run the command; Ctrl-C ends it without a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

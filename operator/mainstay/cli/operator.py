@@ -1,0 +1,177 @@
+"""`mainstay operator`: the reconciler, against any cluster, on the laptop or in a Pod."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+from typing import IO, Annotated, Any, Optional
+
+import typer
+
+from mainstay.cli.console import fail
+from mainstay.cli.home import Home
+from mainstay.cli.options import ContextOption, HomeOption, home_of
+
+logger = logging.getLogger("mainstay")
+
+API_PATIENCE_SECONDS = 60.0
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def operator(
+    home: HomeOption = None,
+    kubeconfig: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--kubeconfig",
+            help="Cluster to reconcile. Default: $KUBECONFIG, ~/.kube/config, or the Pod's own account.",
+            show_default=False,
+        ),
+    ] = None,
+    context: ContextOption = None,
+    embedded: Annotated[
+        bool,
+        typer.Option(
+            "--embedded", help="The cluster is the home's own, without controllers: also finish namespaces."
+        ),
+    ] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            help="Use this home with another cluster than before. Its processes that the new cluster does not "
+            "know are left alone and reported.",
+        ),
+    ] = False,
+    health: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--health", help="HOST:PORT to serve /healthz on.", show_default=False),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")] = False,
+) -> None:
+    """Run the operator in the foreground until SIGTERM or Ctrl-C. Bots go on without it."""
+    place = home_of(home)
+    place.create()
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    for noisy in ("kopf", "asyncio", "aiohttp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if kubeconfig is not None:
+        os.environ["KUBECONFIG"] = kubeconfig  # kopf reads it there
+    with _only_one(place):
+        # Whatever supervises us may have made us the reaper of our descendants. Supervisors of bots must
+        # not become our children: they outlive us.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        code = asyncio.run(_main(place, kubeconfig, context, embedded, take_over, health))
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _only_one(home: Home) -> Any:
+    """Hold the home's operator lock: a second operator waits until the first is gone."""
+    lock: IO[str] = (home.root / "operator.lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.warning("another operator works on %s; waiting for it to end", home.root)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+async def _main(
+    home: Home,
+    kubeconfig: str | None,
+    context: str | None,
+    embedded: bool,
+    take_over: bool,
+    health: str | None,
+) -> int:
+    import kopf
+
+    from mainstay import handlers
+    from mainstay.runtime.process.ports import ephemeral_range
+    from mainstay.runtime.process.runtime import ProcessRuntime
+    from mainstay.shell.kube import Kube
+    from mainstay.shell.operator import HistoryLostError, Operator
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    kube = await Kube.connect(kubeconfig, context)
+    background: list[asyncio.Task[Any]] = []
+    runtime = ProcessRuntime(home.root, "runs", home_id=home.identity(), extra_env=_user_env())
+    worker = Operator(kube, runtime, ephemeral_ports=ephemeral_range())
+    try:
+        await kube.wait_ready(API_PATIENCE_SECONDS)
+        await _own(home, kube, take_over)
+        await runtime.start_up()
+        await worker.start()
+        if embedded:
+            from mainstay.controlplane import namespaces
+
+            background.append(asyncio.create_task(namespaces.run(kube)))
+        watching = asyncio.create_task(
+            kopf.operator(
+                registry=handlers.registry(worker),
+                clusterwide=True,
+                standalone=True,
+                liveness_endpoint=f"http://{health}/healthz" if health else None,
+                stop_flag=stop,
+            )
+        )
+        home.operator_ready.write_text(f"{os.getpid()}\n")
+        logger.info("operating %d runs from %s", len(worker.store.runs.objects), home.root)
+        assert worker.lost is not None
+        await asyncio.wait({watching, worker.lost}, return_when=asyncio.FIRST_COMPLETED)
+        if worker.lost.done():
+            worker.lost.result()
+        await watching
+        return 0 if stop.is_set() else 1
+    except HistoryLostError as error:
+        logger.error("%s", error)
+        return 75
+    finally:
+        stop.set()
+        home.operator_ready.unlink(missing_ok=True)
+        for task in background:
+            task.cancel()
+        await worker.close()
+        await runtime.close()
+        await kube.close()
+
+
+async def _own(home: Home, kube: Any, take_over: bool) -> None:
+    """Refuse another cluster than the one this home's processes belong to: it must not stop them."""
+    from mainstay.shell.kube import core_path
+
+    namespace = await kube.get(core_path("namespaces", name="kube-system"))
+    uid = (namespace or {}).get("metadata", {}).get("uid", "")
+    if not uid:
+        fail("the cluster has no namespace kube-system yet; nothing is done until its identity is known", 75)
+    known = json.loads(home.owner.read_text())["cluster"] if home.owner.exists() else None
+    if known not in (None, uid) and not take_over:
+        fail(
+            f"{home.root} belongs to cluster {known}, and this is cluster {uid}. Its processes are left alone. "
+            "Name the right kubeconfig, use another MAINSTAY_HOME, or say --take-over.",
+            78,
+        )
+    if known != uid:
+        fresh = home.owner.with_suffix(".tmp")
+        fresh.write_text(json.dumps({"cluster": uid}) + "\n")
+        fresh.rename(home.owner)
+
+
+def _user_env() -> dict[str, str]:
+    """What every unit's clean environment takes over from ours."""
+    return {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}

@@ -1,0 +1,263 @@
+"""`mainstay up` and `mainstay down`: the whole of Mainstay on this machine, and nothing left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from mainstay.cli.console import err, fail, note, out, show, step
+from mainstay.cli.home import Home, data
+from mainstay.cli.options import ContextOption, HomeOption, home_of
+from mainstay.shell.kube import POOLS, RUNS, Kube, path
+
+if TYPE_CHECKING:
+    from mainstay.controlplane.rungs.base import Binaries
+
+SAMPLE = "ema-rsi"
+
+
+def up(
+    home: HomeOption = None,
+    kubeconfig: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--kubeconfig",
+            help="Use this cluster instead of bringing an own control plane.",
+            show_default=False,
+        ),
+    ] = None,
+    context: ContextOption = None,
+    ports: Annotated[
+        str, typer.Option("--ports", help="Range of the default PortPool when it is made, as FIRST-LAST.")
+    ] = "8766-8799",
+    quickstart: Annotated[
+        bool, typer.Option("--quickstart/--no-quickstart", help="Apply the sample bot at the first start.")
+    ] = True,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait for the sample bot.")] = 60,
+) -> None:
+    """Start everything: a control plane, the operator and a sample bot. Running it again is harmless."""
+    place = home_of(home)
+    place.create()
+    if kubeconfig is None and (other := os.environ.get("KUBECONFIG")) and Path(other) != place.kubeconfig:
+        note(f"KUBECONFIG is set to {other} and not used; say --kubeconfig to use that cluster")
+    with _only_one(place):
+        try:
+            asyncio.run(_up(place, kubeconfig, context, ports, quickstart, timeout))
+        except KeyboardInterrupt:
+            err.print()
+            fail("interrupted; what was started goes on. `mainstay down` ends it, `mainstay up` goes on", 130)
+
+
+async def _up(
+    home: Home, kubeconfig: str | None, context: str | None, ports: str, quickstart: bool, timeout: float
+) -> None:
+    from mainstay.cli import system as parts
+
+    system = parts.runtime(home)
+    await system.start_up()
+    try:
+        if kubeconfig is None:
+            await _control_plane(home, system)
+            admin, operators, embedded = home.kubeconfig, home.operator_kubeconfig, True
+        else:
+            admin = operators = Path(kubeconfig).absolute()
+            embedded = False
+        kube = await Kube.connect(str(admin), context)
+        try:
+            fresh = await _objects(home, kube, ports, quickstart)
+            with step("operator"):
+                await parts.ensure(system, parts.operator_program(home, operators, embedded=embedded))
+                await parts.operator_works(system, home, 60)
+            await _first_run(kube, fresh, timeout)
+            await _tell(home, kube, admin)
+        finally:
+            await kube.close()
+    except parts.PartFailedError as error:
+        fail(str(error))
+    finally:
+        await system.close()
+
+
+async def _control_plane(home: Home, system: Any) -> None:
+    from mainstay.cli import system as parts
+    from mainstay.controlplane.binaries import NoBinariesError, obtain
+    from mainstay.controlplane.plane import KUBE_APISERVER, prepare
+    from mainstay.controlplane.ready import NotReadyError, wait_ready
+
+    try:
+        binaries = await asyncio.to_thread(obtain, None, note)
+    except NoBinariesError as error:
+        fail(str(error))
+    note(f"control plane {binaries.version} from {binaries.rung}, {binaries.kube_apiserver.parent}")
+    prepared = prepare(home.root, binaries)
+    with step("etcd and kube-apiserver"):
+        for part in prepared.parts:
+            program = parts.Program(part.name, part.argv, part.env)
+            if prepared.renewed & {"ca", "etcd/ca", "sa"}:
+                await parts.end(system, part.name)
+            await parts.ensure(system, program)
+        api = next(p for p in prepared.parts if p.name == KUBE_APISERVER)
+        logs = {p.name: parts.logs(home, p.name) for p in prepared.parts}
+        try:
+            await wait_ready(api.ready, timeout=120, logs=logs)
+        except NotReadyError as error:
+            fail(str(error))
+    _tools(home, binaries)
+
+
+def _tools(home: Home, binaries: Binaries) -> None:
+    """Put the matching kubectl, and ourselves as its plugin, into the home's bin."""
+    home.bin.mkdir(exist_ok=True)
+    wanted = {"kubectl": binaries.kubectl}
+    scripts = Path(sys.executable).parent
+    for name in ("mainstay", "kubectl-mainstay"):
+        if (scripts / name).exists():
+            wanted[name] = scripts / name
+    for name, target in wanted.items():
+        link = home.bin / name
+        if not link.is_symlink() or link.readlink() != target:
+            fresh = home.bin / f".{name}"
+            fresh.unlink(missing_ok=True)
+            fresh.symlink_to(target)
+            fresh.rename(link)
+
+
+async def _objects(home: Home, kube: Kube, ports: str, quickstart: bool) -> bool:
+    """Apply CRDs, policies, the default pool and, once in a home's life, the sample; True if that was now."""
+    from mainstay.cli.apply import apply_all, documents, established, served
+
+    shutil.copytree(data("samples"), home.samples, dirs_exist_ok=True)
+    with step("CRDs, policies and the default port pool"):
+        crds = list(documents(data("crds")))
+        await apply_all(kube, crds)
+        await apply_all(kube, documents(data("policies")))
+        await established(kube, crds)
+        await _pool(kube, ports)
+    marker = home.root / "quickstart-applied"
+    if not quickstart or marker.exists():
+        return False
+    objects = list(documents(data("samples") / "quickstart.yaml"))
+    await served(lambda: apply_all(kube, objects))
+    marker.touch()
+    return True
+
+
+async def _pool(kube: Kube, ports: str) -> None:
+    """Make the default pool where there is none; one that exists is the user's."""
+    first, dash, last = ports.partition("-")
+    if not (dash and first.isdigit() and last.isdigit() and 1024 <= int(first) <= int(last) <= 65535):
+        fail(f"--ports {ports}: write FIRST-LAST, for example 8766-8799")
+    url = path(POOLS, name="default")
+
+    async def make() -> None:
+        if await kube.get(url) is None:
+            ranges = [{"first": int(first), "last": int(last)}]
+            body = {"metadata": {"name": "default"}, "spec": {"ranges": ranges}}
+            await kube.create(POOLS, "PortPool", "", body)
+
+    await served(make)
+
+
+async def _first_run(kube: Kube, fresh: bool, timeout: float) -> None:
+    """Wait for the sample bot where it should run; what else there is comes by itself."""
+    from mainstay.cli.verbs import condition
+
+    url = path(RUNS, "default", SAMPLE)
+    obj = await kube.get(url)
+    if obj is None or obj["spec"].get("state", "Running") != "Running":
+        return
+    if not fresh and condition(obj, "HeldLocally").get("status") == "True":
+        return
+    with step(f"sample bot {SAMPLE}"):
+        deadline = time.monotonic() + timeout
+        while True:
+            obj = await kube.get(url) or {}
+            ready = condition(obj, "Ready")
+            current = (obj.get("status") or {}).get("observedGeneration") == obj["metadata"]["generation"]
+            if (
+                current
+                and ready.get("status") == "True"
+                and condition(obj, "Serving").get("status") == "True"
+            ):
+                return
+            if time.monotonic() > deadline:
+                fail(
+                    f"{SAMPLE} is not Ready after {timeout:.0f} s: {ready.get('reason')}: {ready.get('message')}\n"
+                    f"  mainstay logs {SAMPLE}\n  kubectl describe srun {SAMPLE}"
+                )
+            await asyncio.sleep(0.05)
+
+
+async def _tell(home: Home, kube: Kube, admin: Path) -> None:
+    from mainstay.cli.status import runs_table
+
+    out.print()
+    show(await runs_table(kube, None))
+    out.print()
+    out.print(f"kubeconfig: {admin}")
+    out.print("try next:")
+    shell = "" if Path(shutil.which("mainstay") or "").exists() else ".venv/bin/"
+    extra = f" --home {home.root}" if home.root != Home.resolve().root else ""
+    out.print(f'  eval "$({shell}mainstay env{extra})"   # kubectl and mainstay on PATH, KUBECONFIG set')
+    out.print("  kubectl get srun")
+    out.print(f"  mainstay logs -f {SAMPLE}")
+    out.print(f"  mainstay pause {SAMPLE}; mainstay resume {SAMPLE}")
+    out.print("  mainstay run web --port -- python3 -m http.server '$(CONTROL_API_PORT)'")
+
+
+def down(
+    home: HomeOption = None,
+    keep_runs: Annotated[
+        bool, typer.Option("--keep-runs", help="Leave the bots running, for an upgrade of Mainstay.")
+    ] = False,
+) -> None:
+    """Stop everything gracefully: bots first, the control plane last. Objects and data stay for the next `up`."""
+    place = home_of(home)
+    if not place.exists:
+        note(f"nothing to do: {place.root} is not in use")
+        return
+    with _only_one(place):
+        asyncio.run(_down(place, keep_runs))
+    out.print("down; `mainstay up` brings it back" + (", the bots go on running" if keep_runs else ""))
+
+
+async def _down(home: Home, keep_runs: bool) -> None:
+    from mainstay.cli import system as parts
+    from mainstay.controlplane.plane import ETCD, KUBE_APISERVER
+
+    system = parts.runtime(home)
+    try:
+        with step("operator"):
+            await parts.end(system, parts.OPERATOR)
+        if not keep_runs:
+            with step("bots"):
+                await parts.runtime(home, "runs").shut_down_scope(stop_units=True)
+        with step("kube-apiserver and etcd"):
+            await parts.end(system, KUBE_APISERVER)
+            await parts.end(system, ETCD)
+        await system.shut_down_scope(stop_units=True)
+    finally:
+        await system.close()
+
+
+@contextmanager
+def _only_one(home: Home) -> Iterator[None]:
+    """Hold the home: one `up` or `down` at a time."""
+    home.create()
+    with (home.root / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note("another `mainstay up` or `down` works on this home; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

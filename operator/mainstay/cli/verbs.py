@@ -1,0 +1,230 @@
+"""start, stop, pause, resume, restart: a change of spec, and nothing else. And `run`, which makes one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Any, Optional
+
+import typer
+
+from mainstay.api.meta import API_VERSION
+from mainstay.cli.cluster import Target, call, get_run
+from mainstay.cli.console import fail, note, out
+from mainstay.cli.options import ContextOption, HomeOption, KubeconfigOption, NamespaceOption, target_of
+from mainstay.shell.kube import RUNS, Kube, Object, path
+
+Names = Annotated[list[str], typer.Argument(help="Names of StrategyRuns.", metavar="NAME...")]
+WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is so.")]
+TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait at most.")]
+DryRunOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--dry-run",
+        help="`client`: print the equivalent YAML instead of doing it.",
+        show_default=False,
+        is_flag=False,
+        flag_value="client",
+    ),
+]
+
+
+def start(
+    names: Names,
+    namespace: NamespaceOption = "default",
+    wait: WaitOption = True,
+    timeout: TimeoutOption = 60,
+    dry_run: DryRunOption = None,
+    home: HomeOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Start stopped runs (spec.state: Running). One that runs already is left alone."""
+    set_state(target_of(home, namespace, kubeconfig, context), names, "Running", wait, timeout, dry_run)
+
+
+def pause(
+    names: Names,
+    namespace: NamespaceOption = "default",
+    wait: WaitOption = True,
+    timeout: TimeoutOption = 60,
+    dry_run: DryRunOption = None,
+    home: HomeOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Pause runs (spec.state: Paused): they keep their process, port and identity."""
+    set_state(target_of(home, namespace, kubeconfig, context), names, "Paused", wait, timeout, dry_run)
+
+
+def resume(
+    names: Names,
+    namespace: NamespaceOption = "default",
+    wait: WaitOption = True,
+    timeout: TimeoutOption = 60,
+    dry_run: DryRunOption = None,
+    home: HomeOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Resume paused or stopped runs (spec.state: Running), under the same run id."""
+    set_state(target_of(home, namespace, kubeconfig, context), names, "Running", wait, timeout, dry_run)
+
+
+def restart(
+    names: Names,
+    namespace: NamespaceOption = "default",
+    wait: WaitOption = True,
+    timeout: TimeoutOption = 60,
+    dry_run: DryRunOption = None,
+    home: HomeOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Restart runs once (raises spec.restartNonce): one stop, one start, same port and run id."""
+    target = target_of(home, namespace, kubeconfig, context)
+
+    async def work(kube: Kube) -> None:
+        for name in names:
+            obj = await get_run(kube, target, name)
+            nonce = int(obj["spec"].get("restartNonce") or 0) + 1
+            await _change(
+                kube, target, name, {"restartNonce": nonce}, "restart asked for", wait, timeout, dry_run
+            )
+
+    call(target, work)
+
+
+def run(
+    name: Annotated[str, typer.Argument(help="Name of the new run.")],
+    command: Annotated[
+        list[str], typer.Argument(help="Program and arguments, after `--`.", metavar="-- COMMAND...")
+    ],
+    port: Annotated[
+        bool,
+        typer.Option(
+            "--port", help="Lease a control port: $(CONTROL_API_PORT) in arguments and environment."
+        ),
+    ] = False,
+    env: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--env", "-e", help="NAME=VALUE for the environment; repeatable.", show_default=False),
+    ] = None,
+    working_dir: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--working-dir", "-w", help="Directory to start in.", show_default=False),
+    ] = None,
+    namespace: NamespaceOption = "default",
+    wait: WaitOption = True,
+    timeout: TimeoutOption = 60,
+    dry_run: DryRunOption = None,
+    home: HomeOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Create a run of a command, and wait until it is ready.
+
+    For example: mainstay run web --port -- python3 -m http.server '$(CONTROL_API_PORT)'.
+    """
+    target = target_of(home, namespace, kubeconfig, context)
+    program: dict[str, Any] = {"command": command}
+    if env:
+        program["env"] = [_variable(item) for item in env]
+    if working_dir:
+        program["workingDir"] = working_dir
+    spec: dict[str, Any] = {"program": program}
+    if port:
+        spec["controlApi"] = {}
+    obj = {
+        "apiVersion": API_VERSION,
+        "kind": "StrategyRun",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+    if dry_run is not None:
+        _print_yaml(obj)
+        return
+
+    async def work(kube: Kube) -> None:
+        created = await kube.create(RUNS, "StrategyRun", namespace, obj)
+        out.print(f"strategyrun/{name} created")
+        if wait:
+            await _wait(kube, target, name, created["metadata"]["generation"], timeout)
+
+    call(target, work)
+
+
+def _variable(item: str) -> dict[str, str]:
+    name, sign, value = item.partition("=")
+    if not sign:
+        fail(f"--env {item}: write NAME=VALUE")
+    return {"name": name, "value": value}
+
+
+def set_state(
+    target: Target, names: list[str], state: str, wait: bool, timeout: float, dry_run: str | None
+) -> None:
+    """Ask for a state of each run, and wait for it."""
+    async def work(kube: Kube) -> None:
+        for name in names:
+            await get_run(kube, target, name)
+            await _change(kube, target, name, {"state": state}, f"state: {state}", wait, timeout, dry_run)
+
+    call(target, work)
+
+
+async def _change(
+    kube: Kube,
+    target: Target,
+    name: str,
+    spec: dict[str, Any],
+    words: str,
+    wait: bool,
+    timeout: float,
+    dry_run: str | None,
+) -> None:
+    if dry_run is not None:
+        metadata = {"name": name, "namespace": target.namespace}
+        _print_yaml({"apiVersion": API_VERSION, "kind": "StrategyRun", "metadata": metadata, "spec": spec})
+        return
+    answer = await kube.patch(path(RUNS, target.namespace, name), {"spec": spec})
+    out.print(f"strategyrun/{name} {words}")
+    if wait:
+        await _wait(kube, target, name, answer["metadata"]["generation"], timeout)
+
+
+async def _wait(kube: Kube, target: Target, name: str, generation: int, timeout: float) -> None:
+    """Return when what is observed is what was asked; end the command if that needs a person, or too long."""
+    deadline = time.monotonic() + timeout
+    said = ""
+    while True:
+        obj = await get_run(kube, target, name)
+        ready, stalled = condition(obj, "Ready"), condition(obj, "Stalled")
+        current = (obj.get("status") or {}).get("observedGeneration", 0) >= generation
+        if current and ready.get("status") == "True":
+            out.print(f"strategyrun/{name} is {obj['status']['phase']}")
+            return
+        if current and stalled.get("status") == "True":
+            fail(f"{name}: {stalled['reason']}: {stalled.get('message', '')}")
+        words = f"{name}: {ready.get('reason', 'Pending')}"
+        if current and words != said and ready.get("reason"):
+            said = words
+            note(f"{words}: {ready.get('message', '').splitlines()[0] if ready.get('message') else ''}")
+        if time.monotonic() > deadline:
+            fail(
+                f"{name} is not there after {timeout:.0f} s: {ready.get('reason', 'Pending')}: "
+                f"{ready.get('message', '')} (`kubectl describe srun {name}`, `mainstay logs {name}`)"
+            )
+        await asyncio.sleep(0.1)
+
+
+def condition(obj: Object, kind: str) -> dict[str, Any]:
+    """Return that condition of an object, or an empty one."""
+    conditions = (obj.get("status") or {}).get("conditions") or []
+    return next((c for c in conditions if c["type"] == kind), {})
+
+
+def _print_yaml(obj: Object) -> None:
+    import yaml
+
+    typer.echo(yaml.safe_dump(obj, sort_keys=False), nl=False)
