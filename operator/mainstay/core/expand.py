@@ -38,9 +38,7 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     """`text` with every `$(NAME)` that `values` knows replaced."""
     if "$" not in text:
         return text
-    return "".join(
-        piece if name is None else values.get(name, piece) for piece, name in _tokens(text)
-    )
+    return "".join(piece if name is None else values.get(name, piece) for piece, name in _tokens(text))
 
 
 def referenced(texts: Iterable[str]) -> frozenset[str]:

@@ -28,7 +28,7 @@ def effect(name: str) -> Iterator[None]:
 @contextmanager
 def hooked(on_before: Hook | None = None, on_after: Hook | None = None) -> Iterator[None]:
     """Install hooks for the length of a `with` block, in this process."""
-    global before, after  # noqa: PLW0603 - one hook per process is the point
+    global before, after
     saved = before, after
     before, after = on_before, on_after
     try:

@@ -1,0 +1,126 @@
+"""Who listens where, by socket inode; never by name.
+
+Listeners can share a port (SO_REUSEPORT, other loopback addresses), so every one is looked at. TIME_WAIT isn't
+listening. Processes of other users can't be looked into: they are named by their uid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mainstay.runtime.process import proc
+
+LISTEN = b"0A"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One listening TCP socket."""
+
+    port: int
+    address: str  # as an address one can connect to
+    inode: int
+    uid: int
+
+
+def _address(raw: bytes) -> str:
+    words = [int(raw[index : index + 8], 16) for index in range(0, len(raw), 8)]
+    packed = struct.pack(f"={len(words)}I", *words)  # the kernel prints words in its own byte order
+    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
+    text = socket.inet_ntop(family, packed)
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(text, text)  # noqa: S104 - translated, not bound
+
+
+def listeners(ports: frozenset[int] | None = None) -> list[Listener]:
+    """Every listening socket, or those on these ports."""
+    wanted = None if ports is None else {b"%04X" % port for port in ports}
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            raw = proc.read_bytes(table)
+        except OSError:
+            continue
+        for line in raw.splitlines()[1:]:
+            fields = line.split(None, 10)
+            if len(fields) < 10 or fields[3] != LISTEN:
+                continue
+            address, _, port = fields[1].partition(b":")
+            if wanted is None or port in wanted:
+                found.append(Listener(int(port, 16), _address(address), int(fields[9]), int(fields[7])))
+    return found
+
+
+def sockets_of(pid: int) -> set[int]:
+    """Inodes of the sockets a process has open; empty if we may not look."""
+    found = set()
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return found
+    for name in names:
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            found.add(int(target[8:-1]))
+    return found
+
+
+def owned(found: Iterable[Listener], pids: Iterable[int]) -> list[Listener]:
+    """Those of these listeners that one of these processes has open."""
+    rest = list(found)
+    mine: list[Listener] = []
+    for pid in pids:
+        if not rest:
+            break
+        inodes = sockets_of(pid)
+        mine += [one for one in rest if one.inode in inodes]
+        rest = [one for one in rest if one.inode not in inodes]
+    return mine
+
+
+def describe(found: Iterable[Listener]) -> Mapping[int, str]:
+    """Port → who listens, in words: `pid 812 (nginx)`, or `uid 1001, pid unknown`."""
+    wanted = {one.inode: one for one in found}
+    words: dict[int, str] = {}
+    if not wanted:
+        return words
+    for pid in proc.pids():
+        for inode in wanted.keys() & sockets_of(pid):
+            words.setdefault(wanted[inode].port, f"pid {pid} ({_command(pid)})")
+    for one in wanted.values():
+        words.setdefault(one.port, f"uid {one.uid}, pid unknown")
+    return words
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return proc.read_bytes(f"/proc/{pid}/comm").decode(errors="replace").strip()
+    return "?"
+
+
+def bindable(port: int) -> bool:
+    """Whether a program could listen on this port of every address; TIME_WAIT doesn't matter."""
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - the strictest bind
+        try:
+            probe = socket.socket(family, socket.SOCK_STREAM)
+        except OSError:
+            continue  # no IPv6 here
+        with probe:
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+                probe.listen(1)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return False
+    return True

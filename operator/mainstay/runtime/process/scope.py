@@ -1,0 +1,228 @@
+"""The life of one scope's supervisord: at most one, detached from us, replaced when it is dead or hung."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import py_compile
+import shlex
+import signal
+import sys
+
+from mainstay.runtime import effects
+from mainstay.runtime.base import ProcessId, RuntimeUnavailableError
+from mainstay.runtime.process import fence, proc, records
+from mainstay.runtime.process.rpc import Supervisor
+from mainstay.runtime.process.unitdir import ScopeDir
+
+SOCKET_LIMIT = 100  # bytes; the kernel's is 108, and supervisord binds `<path>.<pid>` for a moment
+START_SECONDS = 20.0
+HUNG_SECONDS = 10.0
+LAUNCHER = os.path.join(os.path.dirname(__file__), "launcher.py")
+
+CONF = """\
+; Written by Mainstay. Paths are relative to this directory: nothing a person says is in this file.
+[unix_http_server]
+file=supervisor.sock
+chmod=0600
+
+[supervisord]
+nodaemon=true
+silent=true
+user={uid}
+umask=077
+logfile=supervisord.log
+logfile_maxbytes=10MB
+logfile_backups=3
+pidfile=supervisord.pid
+childlogdir=log
+nocleanup=true
+minfds=16
+minprocs=1
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[include]
+files=conf.d/*.conf
+"""
+
+PROGRAM = """\
+[program:{name}]
+command=/bin/sh units/{name}/run
+autostart=false
+autorestart={autorestart}
+exitcodes=0
+startsecs=0
+startretries=1000000000
+stopsignal=TERM
+stopwaitsecs=1000000000
+stopasgroup=false
+killasgroup=false
+stdout_logfile=NONE
+stderr_logfile=NONE
+"""
+
+AUTORESTART = {"Always": "true", "OnFailure": "unexpected", "Never": "false"}
+
+
+class Scope:
+    """One supervisord and the directory it works in."""
+
+    def __init__(self, directory: ScopeDir, home_id: str) -> None:
+        self.dir = directory
+        self.home_id = home_id
+        self.supervisor = Supervisor(directory.socket)
+        self.process: ProcessId | None = None  # supervisord, once seen
+        self._ensuring = asyncio.Lock()
+        self.python = os.path.realpath(sys.executable)
+        self.fence_module = ""
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def write_files(self) -> None:
+        """Make the directories, supervisord's configuration and our copy of the fence."""
+        size = len(os.fsencode(self.dir.socket))
+        if size > SOCKET_LIMIT:
+            raise RuntimeUnavailableError(
+                f"the path of supervisord's socket has {size} bytes, at most {SOCKET_LIMIT} work: "
+                f"{self.dir.socket}. Set MAINSTAY_HOME to a shorter path"
+            )
+        for path in (self.dir.path, self.dir.conf_d, self.dir.units, f"{self.dir.path}/log"):
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        source = records.read(fence.__file__) or b""
+        self.fence_module = "fence_" + hashlib.sha256(source).hexdigest()[:12]
+        target = f"{self.dir.path}/{self.fence_module}.py"
+        if records.write_if_changed(target, source):
+            try:
+                py_compile.compile(target, doraise=True)  # else each start would compile it again: 5 ms
+            except (OSError, py_compile.PyCompileError):
+                pass
+        records.write_if_changed(f"{self.dir.path}/supervisord.conf", CONF.format(uid=os.getuid()).encode())
+        records.sync_directory(self.dir.path)
+
+    def run_text(self, unit_path: str) -> bytes:
+        """What /bin/sh runs for a unit: constant for the unit's life, until the fence is upgraded."""
+        code = f"import sys; sys.path.insert(0, sys.argv[1]); import {self.fence_module} as f; f.main(sys.argv[2])"
+        words = [self.python, "-I", "-S", "-c", code, self.dir.path, unit_path]
+        return f"exec {shlex.join(words)}\n".encode()
+
+    # -- supervisord -----------------------------------------------------------------------------
+
+    async def ensure(self) -> bool:
+        """Have a supervisord that answers. True if a new one was started."""
+        async with self._ensuring:
+            if await self._answers():
+                return False
+            deadline = proc.boottime() + START_SECONDS
+            while True:
+                lock = os.open(self.dir.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    os.close(lock)
+                    if await self._answers() or await self._end_holder():
+                        return False
+                else:
+                    await self._launch(lock)
+                    break
+                if proc.boottime() > deadline:
+                    raise RuntimeUnavailableError(f"the lock {self.dir.lock} is held by an unknown process")
+            await self._wait_answer(deadline)
+            return True
+
+    async def _answers(self, timeout: float = 5.0) -> bool:
+        if not os.path.exists(self.dir.socket):
+            return False
+        if self.process is not None and (seen := proc.look(self.process)) is not None and seen.state in "Tt":
+            return False
+        try:
+            pid = await self.supervisor.call("supervisor.getPID", timeout=timeout)
+        except RuntimeUnavailableError:
+            return False
+        self.process = proc.identify(int(pid))
+        return self.process is not None
+
+    async def _end_holder(self) -> bool:
+        """KILL who holds the lock without answering: TERM would make it stop its programs.
+
+        True if, after all, it answers: another operator may just have launched it.
+        """
+        holder = self.holder()
+        if holder is None:
+            await asyncio.sleep(0.05)  # a launcher between fork and exec, or one that has just ended
+            return False
+        patience = proc.boottime() + HUNG_SECONDS
+        while (seen := proc.look(holder)) is not None and seen.state not in "Tt":
+            if await self._answers(timeout=2.0):
+                return True
+            age = proc.boottime() - seen.start_ticks / os.sysconf("SC_CLK_TCK")
+            if proc.boottime() > patience or (age > 5 and not os.path.exists(self.dir.socket)):
+                break
+            await asyncio.sleep(0.05)
+        proc.send(holder, signal.SIGKILL)
+        while proc.look(holder) is not None:
+            await asyncio.sleep(0.005)
+        return False
+
+    def holder(self) -> ProcessId | None:
+        """The process that holds the scope's lock: supervisord or a launcher, proven by the open file."""
+        try:
+            lock = os.stat(self.dir.lock)
+        except OSError:
+            return None
+        candidates = []
+        hint = records.read(f"{self.dir.path}/supervisord.pid") or b""
+        if hint.strip().isdigit():
+            candidates.append(int(hint))
+        for pid in [*candidates, *proc.pids()]:
+            if pid != os.getpid() and proc.holds_file(pid, lock.st_dev, lock.st_ino):
+                found = proc.identify(pid)
+                if found is not None and proc.holds_file(pid, lock.st_dev, lock.st_ino):
+                    return found
+        return None
+
+    async def _launch(self, lock: int) -> None:
+        kept = ("HOME", "USER", "LOGNAME", "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
+        env = {name: os.environ[name] for name in kept if name in os.environ}
+        env["MAINSTAY_SCOPE"] = f"{self.home_id}/{self.dir.name}"
+        try:
+            with effects.effect("launch supervisord"):
+                launcher = await asyncio.create_subprocess_exec(
+                    self.python, "-I", "-S", LAUNCHER, str(lock), self.dir.path, sys.executable,
+                    pass_fds=(lock,), env=env, stdin=asyncio.subprocess.DEVNULL,
+                )  # fmt: skip
+                code = await launcher.wait()
+        except OSError as error:
+            raise RuntimeUnavailableError(f"supervisord can't be launched: {error}") from error
+        finally:
+            os.close(lock)
+        if code != 0:
+            raise RuntimeUnavailableError(f"supervisord's launcher ended with code {code}")
+
+    async def _wait_answer(self, deadline: float) -> None:
+        while not await self._answers(timeout=2.0):
+            if self.holder() is None and not await self._answers(timeout=2.0):
+                errors = records.read(f"{self.dir.path}/supervisord.err") or b""
+                lines = errors.decode(errors="replace").strip().splitlines()
+                raise RuntimeUnavailableError(
+                    f"supervisord ended at once: {lines[-1] if lines else 'no reason'}"
+                )
+            if proc.boottime() > deadline:
+                raise RuntimeUnavailableError(f"supervisord did not answer within {START_SECONDS:.0f} s")
+            await asyncio.sleep(0.01)
+
+    async def shut_down(self) -> None:
+        """End supervisord gracefully. Its units must be gone: it would TERM them."""
+        if not await self._answers():
+            return
+        process = self.process
+        with effects.effect("supervisord shutdown"):
+            await self.supervisor.call("supervisor.shutdown")
+        deadline = proc.boottime() + 10
+        while proc.look(process) is not None and proc.boottime() < deadline:
+            await asyncio.sleep(0.02)
+        if process is not None and proc.look(process) is not None:
+            proc.send(process, signal.SIGKILL)
