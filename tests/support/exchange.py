@@ -17,6 +17,9 @@ from typing import Any, Self
 
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
 
+PYTHON = [sys.executable, "-S"]
+"""Without site-packages: the samples must do with the standard library alone."""
+
 
 class Refused(Exception):  # noqa: N818 (an answer, not a malfunction)
     """The exchange refused a session or a request."""
@@ -99,7 +102,7 @@ class Exchange:
 @contextmanager
 def running_exchange(directory: Path, *, session_seconds: float = 10, port: int = 0) -> Iterator[Exchange]:
     """Start an exchange; its ledger is `directory`/ledger.jsonl. It is stopped at the end."""
-    command = [sys.executable, str(SAMPLES / "exchange" / "exchange.py"), f"--port={port}"]
+    command = [*PYTHON, str(SAMPLES / "exchange" / "exchange.py"), f"--port={port}"]
     command += [f"--ledger={directory / 'ledger.jsonl'}", f"--session-seconds={session_seconds}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.support.exchange import SAMPLES, Exchange, running_exchange
+from tests.support.exchange import PYTHON, SAMPLES, Exchange, running_exchange
 
 RUN_ID = "run-1"
 
@@ -23,7 +23,7 @@ class Bot:
     """A bot process and its control API."""
 
     def __init__(self, directory: Path, *options: str, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, str(SAMPLES / "bot" / "bot.py"), f"--data-dir={directory}", *options]
+        command = [*PYTHON, str(SAMPLES / "bot" / "bot.py"), f"--data-dir={directory}", *options]
         if not any(option.startswith("--strategy") for option in options):
             command.append(f"--strategy={SAMPLES / 'strategies' / 'MeanReversionStrategy.py'}")
         self.log = directory.with_suffix(".log")

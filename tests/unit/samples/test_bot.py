@@ -82,10 +82,10 @@ def test_stopping_a_stopped_process_cancels_all_the_same(tmp_path, start_bot):
 
 
 def test_heartbeats_keep_a_waiting_bot_in_session(tmp_path, start_bot):
-    with running_exchange(tmp_path, session_seconds=0.4) as exchange:
+    with running_exchange(tmp_path, session_seconds=0.3) as exchange:
         bot = start_bot(SLOW, f"--exchange={exchange.url}")
         wait_for(exchange.live_sessions)
-        time.sleep(0.7)
+        time.sleep(0.5)
         assert bot.status()["exchange"]["connected"]
         assert len(exchange.get("/sessions")) == 1
 
@@ -105,7 +105,7 @@ def test_an_exchange_that_is_away_is_told_and_awaited(tmp_path, start_bot):
 
 def test_an_exchange_that_comes_back_still_knows_the_order(tmp_path, start_bot):
     with running_exchange(tmp_path) as exchange:
-        bot = start_bot("--interval=0.01", f"--exchange={exchange.url}")
+        bot = start_bot("--interval=0.005", f"--exchange={exchange.url}")
         bot.wait_until(holds_a_position)
         port = exchange.port
     bot.wait_until(lambda status: not status["exchange"]["connected"])
@@ -186,7 +186,7 @@ def test_a_strategy_that_fails_leaves_no_order(exchange, start_bot, tmp_path):
 
 
 def test_a_disk_that_cannot_be_written_leaves_no_order(exchange, start_bot, tmp_path):
-    bot = start_bot("--interval=0.02", f"--exchange={exchange.url}")
+    bot = start_bot("--interval=0.005", f"--exchange={exchange.url}")
     bot.wait_until(holds_a_position)
     bot.ask("POST", "/pause")
     (tmp_path / "data" / "position.json.new").mkdir()  # where the next save would write

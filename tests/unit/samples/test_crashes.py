@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-CANDLES = range(362, 383)
+CANDLES = range(363, 381)
 
 
 class Crash(BaseException):
@@ -53,19 +53,20 @@ def world(modules, strategy, tmp_path, monkeypatch):
         def candle(self, index, candle):
             return self.ask(op="candle", index=index, high=candle.high)["filled"]
 
-    def trade(effects, run_id, last=CANDLES[-1]):
+    def trade(effects, run_id, last=CANDLES[-1], **params):
         position = modules.position.Position(str(tmp_path / run_id), run_id)
         position.cursor = max(position.cursor, CANDLES[0])
         save = position.save
         position.save = lambda: effects(save)
         series, broker = modules.prices.Series(), Broker(effects, run_id)
-        rules = strategy("MeanReversionStrategy", period=10, width=1.2)
+        rules = strategy("MeanReversionStrategy", **{"period": 10, "width": 1.2, **params})
         trader = modules.trader.Trader(rules, series, position, broker, "1", 0.01, 0.003)
         trader.warm_up()
         trader.settle()
         while position.cursor <= last:
             trader.step()
         trader.stop()
+        return position.quantity
 
     trade.book = book
     trade.fills = lambda run_id: [
@@ -94,6 +95,19 @@ def test_every_crash_point(world):
             assert world.fills(run_id) == expected, run_id
     assert world.book.violations == []
     assert world.book.open_orders() == []
+
+
+def test_a_strategy_edited_while_the_bot_was_down(world):
+    """The new code may decide otherwise; what the exchange holds is still what the bot knows of."""
+    undisturbed = Effects()
+    world(undisturbed, "undisturbed")
+    for point in range(1, undisturbed.count + 1):
+        run_id = f"edited-{point}"
+        with pytest.raises(Crash):
+            world(Effects(point, after=True), run_id)
+        held = world(Effects(), run_id, width=9)
+        bought = sum(quantity if side == "buy" else -quantity for side, quantity, *_ in world.fills(run_id))
+        assert held == pytest.approx(bought), run_id
 
 
 def test_a_crash_at_every_effect_of_one_run(world):
