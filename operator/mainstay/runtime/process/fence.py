@@ -18,7 +18,13 @@ import posix
 import select
 import sys
 import time
-from _signal import SIG_DFL, SIG_SETMASK, pidfd_send_signal, pthread_sigmask, signal
+from _signal import (  # type: ignore[import-not-found]
+    SIG_DFL,
+    SIG_SETMASK,
+    pidfd_send_signal,
+    pthread_sigmask,
+    signal,
+)
 
 SIGKILL, SIGTERM, SIGCONT, SIGSTOP = 9, 15, 18, 19
 RLIMIT_NOFILE = 7
@@ -29,6 +35,11 @@ CLEAN_SECONDS = 10.0  # for how long `start`'s word that nothing was left is goo
 POLL_SECONDS = 0.1
 
 Record = dict[bytes, bytes]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Find = Callable[[], list[bytes]]
 
 
 def boottime() -> float:
@@ -121,9 +132,11 @@ class Fence:
         self.lock = -1
 
     def path(self, name: bytes) -> bytes:
+        """A file of the unit."""
         return self.unit + b"/" + name
 
     def run(self) -> None:
+        """Wait for our turn, then become the program. Returns only by raising."""
         self.open_logs()
         lock = posix.open(self.path(b"fence.lock"), posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -145,7 +158,7 @@ class Fence:
         """Our own files, never supervisord's pipes: they break when it dies."""
         null = posix.open(b"/dev/null", posix.O_RDWR)
         posix.dup2(null, 0)
-        try:
+        try:  # noqa: SIM105 - contextlib costs more than this whole function
             posix.mkdir(self.path(b"log"), 0o700)
         except OSError:
             pass
@@ -162,6 +175,7 @@ class Fence:
             posix.close(null)
 
     def write_leader(self) -> None:
+        """Replace the record; it speaks of this boot only, so it needs no fsync."""
         temp = self.path(b"leader." + self.pid)
         fd = posix.open(temp, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
         lines = b"".join(key + b"=" + value + b"\n" for key, value in self.leader.items())
@@ -170,9 +184,11 @@ class Fence:
         posix.rename(temp, self.path(b"leader"))
 
     def held(self) -> bool:
+        """Whether a marker tells us to wait."""
         return any(exists(self.path(marker)) for marker in MARKERS)
 
     def read_spec(self) -> tuple[Record, list[bytes], dict[bytes, bytes]]:
+        """What to become: read last, so that a changed spec is used."""
         spec: Record = {}
         argv: list[bytes] = []
         env: dict[bytes, bytes] = {}
@@ -208,6 +224,7 @@ class Fence:
                 return before
 
     def begin_record(self, before: Record) -> None:
+        """Write down that we stand here now, with what must outlive the record before."""
         same_boot = before.get(b"boot") == self.boot
         ran = before.get(b"stage") == b"Exec"
         self.leader = {
@@ -309,7 +326,7 @@ class Fence:
                     break
         return found
 
-    def end_processes(self, find) -> None:  # type: ignore[no-untyped-def]
+    def end_processes(self, find: "Find") -> None:
         """TERM, a moment, KILL; until `find` finds none. Pids are proven again behind their pidfd."""
         deadline = boottime() + TERM_SECONDS
         told: set[bytes] = set()
@@ -337,6 +354,7 @@ class Fence:
     # -- waiting ---------------------------------------------------------------------------------
 
     def wait_held_or_backing_off(self) -> None:
+        """Until no marker holds us and the delay is over."""
         while True:
             if self.held():
                 stage = b"Held"
@@ -351,10 +369,12 @@ class Fence:
             time.sleep(max(0.001, min(POLL_SECONDS, left)))
 
     def same_attempt(self) -> bool:
+        """Whether the delay is for the attempt that is wanted now: a new one starts at once."""
         spec = dict(entries(read(self.path(b"spec")), b"\0"))
         return spec.get(b"attempt") == self.leader[b"attempt"]
 
     def record_exec(self, spec: Record, earlier: Record) -> None:
+        """Write down what we are about to be. Markers are looked at once more after this."""
         same = spec.get(b"attempt") == earlier[b"attempt"]
         restarts = int(number(earlier, b"restarts"))
         again = same and number(earlier, b"streak") > 0
@@ -381,6 +401,7 @@ class Fence:
     # -- becoming the program --------------------------------------------------------------------
 
     def become(self, spec: Record, argv: list[bytes], env: dict[bytes, bytes]) -> None:
+        """Dress as the spec says and exec."""
         keep_descendants()
         self.limit(spec)
         if b"uid" in spec:
@@ -395,7 +416,7 @@ class Fence:
             raise Refused(126, f"its working directory {text(cwd)}: {reason(error)}") from None
         for signum in range(1, 65):
             if signum not in (SIGKILL, SIGSTOP, 32, 33):
-                try:
+                try:  # noqa: SIM105
                     signal(signum, SIG_DFL)
                 except (OSError, ValueError):
                     pass
@@ -404,6 +425,7 @@ class Fence:
         execute(argv, env)
 
     def limit(self, spec: Record) -> None:
+        """Cgroups, descriptors, priority: enforced, or the program isn't started."""
         import resource
 
         for directory in spec.get(b"cgroups", b"").split(b"\n"):
@@ -439,7 +461,8 @@ def keep_descendants() -> None:
     try:
         import _ctypes
 
-        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
+        libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
+        prctl = _ctypes.dlsym(libc, "prctl")
         _ctypes.call_function(prctl, (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
     except Exception:
         return
@@ -475,6 +498,7 @@ def execute(argv: list[bytes], env: dict[bytes, bytes]) -> None:
 
 
 def is_directory(path: bytes) -> bool:
+    """Whether this is a directory."""
     try:
         return posix.stat(path).st_mode & 0o170000 == 0o040000
     except OSError:
@@ -482,10 +506,12 @@ def is_directory(path: bytes) -> bool:
 
 
 def text(raw: bytes) -> str:
+    """For a sentence."""
     return raw.decode("utf-8", "replace")
 
 
 def reason(error: OSError) -> str:
+    """The kernel's words."""
     return posix.strerror(error.errno or 0)
 
 
@@ -502,7 +528,7 @@ def main(directory: str) -> None:
     except Exception as error:
         sentence = f"cannot start this unit: {type(error).__name__}: {error}"
     posix.write(2, f"mainstay: {sentence}\n".encode("utf-8", "replace"))
-    posix._exit(code)
+    posix._exit(code)  # noqa: SLF001 - os is not imported
 
 
 if __name__ == "__main__":

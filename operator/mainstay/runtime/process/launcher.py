@@ -31,7 +31,8 @@ def main(lock: int, scope: str, python: str) -> None:
     for target, source in enumerate((safe[0], safe[1], safe[1], safe[2])):
         os.dup2(source, target, inheritable=True)
     os.closerange(LOCK_FD + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    call_function(dlsym(dlopen(None, 0), "prctl"), (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+    libc = dlopen(None, 0)  # type: ignore[arg-type]
+    call_function(dlsym(libc, "prctl"), (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if number not in (32, 33):
             signal.signal(number, signal.SIG_DFL)
@@ -40,7 +41,9 @@ def main(lock: int, scope: str, python: str) -> None:
     wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     os.environ["MAINSTAY_NOFILE"] = str(soft)
-    os.execv(python, [python, "-P", "-m", "supervisor.supervisord", "-c", "supervisord.conf"])
+    os.execv(  # noqa: S606 - a shell would be one more process
+        python, [python, "-P", "-m", "supervisor.supervisord", "-c", "supervisord.conf"]
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mainstay.runtime.base import Exit, ProcessId, RuntimeUnavailableError, Unit, UnitState
@@ -161,6 +161,7 @@ class Observer:
             exit=self._earlier_exit(unit, leader),
             stopping_seconds=_stopping(files),
             held_locally=files.held,
+            deletion_witnessed=files.stop is not None and files.stop.deleting,
             defined=self._defined(unit, files),
         )
 
@@ -264,13 +265,12 @@ class Observer:
             exit=ended,
             stopping_seconds=None,
             held_locally=files.held,
+            deletion_witnessed=files.stop is not None and files.stop.deleting,
             defined=self._defined(unit, files),
         )
 
 
 def _with_leader(unit: Unit, leader: ProcessId | None) -> Unit:
-    from dataclasses import replace
-
     return replace(unit, leader=leader)
 
 

@@ -58,7 +58,7 @@ def listeners(ports: frozenset[int] | None = None) -> list[Listener]:
 
 def sockets_of(pid: int) -> set[int]:
     """Inodes of the sockets a process has open; empty if we may not look."""
-    found = set()
+    found: set[int] = set()
     try:
         names = os.listdir(f"/proc/{pid}/fd")
     except OSError:

@@ -23,7 +23,7 @@ from mainstay.runtime.base import (
 from mainstay.runtime.process import cgroups, declare, members, ports, proc, rpc
 from mainstay.runtime.process import probe as probes
 from mainstay.runtime.process.logs import Rotator
-from mainstay.runtime.process.observe import Observer, Scans
+from mainstay.runtime.process.observe import Observer, Scans, found_leader
 from mainstay.runtime.process.pausing import Pauser
 from mainstay.runtime.process.rpc import Batcher
 from mainstay.runtime.process.scope import Scope
@@ -191,8 +191,6 @@ class ProcessRuntime:
 
     def _record_again(self, unit: UnitDir, seen: Unit) -> None:
         """Write `leader` for a living program whose directory was lost."""
-        from mainstay.runtime.process.observe import found_leader
-
         if unit.leader() is None and seen.leader is not None and (found := found_leader(seen.leader)):
             unit.rebuild_leader(found)
 

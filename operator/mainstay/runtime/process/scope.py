@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -96,10 +97,8 @@ class Scope:
         self.fence_module = "fence_" + hashlib.sha256(source).hexdigest()[:12]
         target = f"{self.dir.path}/{self.fence_module}.py"
         if records.write_if_changed(target, source):
-            try:
+            with contextlib.suppress(OSError, py_compile.PyCompileError):
                 py_compile.compile(target, doraise=True)  # else each start would compile it again: 5 ms
-            except (OSError, py_compile.PyCompileError):
-                pass
         records.write_if_changed(f"{self.dir.path}/supervisord.conf", CONF.format(uid=os.getuid()).encode())
         records.sync_directory(self.dir.path)
 
