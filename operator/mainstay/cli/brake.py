@@ -85,7 +85,7 @@ def release(
 def _units(home: Home, names: list[str] | None, everything: bool, namespace: str) -> list[str]:
     from mainstay.runtime.process import brake
 
-    known = brake.list_units(home.root, SCOPE)
+    known = [unit.name for unit in brake.list_units(home.root, SCOPE)]
     if everything:
         return known
     if not names:

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import IO, Annotated, Any, Optional
 
 import typer
@@ -100,7 +101,6 @@ async def _main(
     import kopf
 
     from mainstay import handlers
-    from mainstay.runtime.process.ports import ephemeral_range
     from mainstay.runtime.process.runtime import ProcessRuntime
     from mainstay.shell.kube import Kube
     from mainstay.shell.operator import HistoryLostError, Operator
@@ -111,7 +111,7 @@ async def _main(
     kube = await Kube.connect(kubeconfig, context)
     background: list[asyncio.Task[Any]] = []
     runtime = ProcessRuntime(home.root, "runs", home_id=home.identity(), extra_env=_user_env())
-    worker = Operator(kube, runtime, ephemeral_ports=ephemeral_range())
+    worker = Operator(kube, runtime, ephemeral_ports=_ephemeral_ports())
     try:
         await kube.wait_ready(API_PATIENCE_SECONDS)
         await _own(home, kube, take_over)
@@ -175,3 +175,12 @@ async def _own(home: Home, kube: Any, take_over: bool) -> None:
 def _user_env() -> dict[str, str]:
     """What every unit's clean environment takes over from ours."""
     return {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
+
+
+def _ephemeral_ports() -> tuple[int, int] | None:
+    """The kernel's range for outgoing connections, where it can be known."""
+    try:
+        first, last = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return int(first), int(last)

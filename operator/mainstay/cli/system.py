@@ -102,7 +102,7 @@ async def operator_works(system: ProcessRuntime, home: Home, timeout: float) -> 
             pid = 0
         if unit.leader is not None and unit.leader.pid == pid:
             return unit
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or unit.restarts > 2:
             raise PartFailedError("the operator does not work:\n" + "\n".join(last_lines(home, OPERATOR)))
         await asyncio.sleep(0.03)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from mainstay.cli.apply import apply_all, documents, established, served
 from mainstay.cli.console import err, fail, note, out, show, step
 from mainstay.cli.home import Home, data
 from mainstay.cli.options import ContextOption, HomeOption, home_of
@@ -134,8 +135,6 @@ def _tools(home: Home, binaries: Binaries) -> None:
 
 async def _objects(home: Home, kube: Kube, ports: str, quickstart: bool) -> bool:
     """Apply CRDs, policies, the default pool and, once in a home's life, the sample; True if that was now."""
-    from mainstay.cli.apply import apply_all, documents, established, served
-
     shutil.copytree(data("samples"), home.samples, dirs_exist_ok=True)
     with step("CRDs, policies and the default port pool"):
         crds = list(documents(data("crds")))

@@ -165,6 +165,7 @@ def set_state(
     target: Target, names: list[str], state: str, wait: bool, timeout: float, dry_run: str | None
 ) -> None:
     """Ask for a state of each run, and wait for it."""
+
     async def work(kube: Kube) -> None:
         for name in names:
             await get_run(kube, target, name)
