@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mainstay.controlplane import versions
-from mainstay.controlplane.rungs import cache, environment, path
+from mainstay.controlplane.rungs import build, cache, environment, path, release
 from mainstay.controlplane.rungs.base import Binaries, Report, RungFailedError
 
 __all__ = ["Binaries", "NoBinariesError", "RungFailedError", "cache_directory", "obtain"]
@@ -57,10 +57,15 @@ def obtain(
         return found
     to_get: dict[str, Callable[[], Binaries]] = {
         cache.NAME: lambda: cache.obtain(where),  # again: whoever held the lock may have filled it
+        release.NAME: lambda: release.obtain(where, report, environ),
+        build.NAME: lambda: build.obtain(where, report, environ),
     }
-    with _only_one(where, report):
-        if found := _first(to_get, failures, report):
-            return found
+    try:
+        with _only_one(where, report):
+            if found := _first(to_get, failures, report):
+                return found
+    except OSError as error:
+        failures[cache.NAME] = str(error)
     raise NoBinariesError(failures)
 
 
@@ -70,7 +75,7 @@ def _first(
     for name, rung in rungs.items():
         try:
             return rung()
-        except RungFailedError as error:
+        except (RungFailedError, OSError) as error:
             failures[name] = str(error)
             if report and name != cache.NAME:
                 report(f"{name}: {error}")

@@ -24,6 +24,9 @@ FIRST, LAST = 20000, 29999
 
 FILE = "controlplane.json"
 
+AUTHORITIES = {"apiserver": "ca", "etcd": "etcd/ca", "etcd_peer": "etcd/ca"}
+"""Every port, and who signed the certificate that is shown on it."""
+
 
 class NoFreePortError(Exception):
     """Every port of the range is taken."""
@@ -45,17 +48,15 @@ def ensure(home: Path) -> Ports:
     """
     kept = _load(home)
     pki = pki_of(home)
-    authorities = {"apiserver": "ca", "etcd": "etcd/ca", "etcd_peer": "etcd/ca"}
     ports: dict[str, int] = {}
+    for name, port in (kept.ports if kept else {}).items():
+        ours = kept is not None and kept.here
+        if is_free(port) or (ours and _is_ours(port, pki, AUTHORITIES[name])):
+            ports[name] = port
     candidates = _candidates(home)
-    for name, authority in authorities.items():
-        port = kept.ports.get(name) if kept else None
-        mine = (
-            port is not None
-            and port not in ports.values()
-            and (is_free(port) or (kept is not None and kept.here and _is_ours(port, pki, authority)))
-        )
-        ports[name] = port if port is not None and mine else _choose(candidates, set(ports.values()))
+    for name in AUTHORITIES:
+        if name not in ports:
+            ports[name] = _choose(candidates, set(ports.values()))
     record = {"home": str(home.resolve()), "ports": ports}
     files.write_if_changed(home / FILE, json.dumps(record, indent=2).encode() + b"\n")
     return Ports(**ports)
@@ -92,6 +93,10 @@ def _load(home: Path) -> _Kept | None:
     try:
         record = json.loads((home / FILE).read_bytes())
         ports = {str(name): int(port) for name, port in record["ports"].items()}
+        if not ports.keys() <= AUTHORITIES.keys() or len({*ports.values()}) < len(ports):
+            return None
+        if not all(1024 <= port <= 65535 for port in ports.values()):
+            return None
         return _Kept(ports, here=record["home"] == str(home.resolve()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -18,6 +18,7 @@ from typing import Any
 
 from mainstay.controlplane import files, versions
 from mainstay.controlplane.rungs.base import PROGRAMS, Binaries, RungFailedError, inspect
+from mainstay.controlplane.versions import Version
 
 NAME = "cache"
 MARKER = "complete.json"
@@ -56,8 +57,13 @@ def damaged_files(directory: Path) -> list[str]:
 
 @contextmanager
 def staging(cache: Path) -> Iterator[Path]:
-    """Lend a directory on the cache's file system; whatever is not installed from it is deleted."""
+    """Lend a directory on the cache's file system; whatever is not installed from it is deleted.
+
+    The caller holds the cache's lock, so what an earlier, killed call left behind is deleted too.
+    """
     cache.mkdir(parents=True, exist_ok=True)
+    for abandoned in cache.glob(".staging-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
     directory = Path(tempfile.mkdtemp(prefix=".staging-", dir=cache))
     try:
         yield directory
@@ -65,13 +71,15 @@ def staging(cache: Path) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def install(cache: Path, staged: Path, rung: str) -> Binaries:
+def install(cache: Path, staged: Path, rung: str, *, expected: Version) -> Binaries:
     """Check the three programs in `staged`, mark them complete and move them into the cache in one rename."""
     for name in PROGRAMS:
         (staged / name).chmod(0o755)
         with (staged / name).open("rb") as program:
             os.fsync(program.fileno())
     found = inspect({name: staged / name for name in PROGRAMS}, rung)
+    if found.version != str(expected):
+        raise RungFailedError(f"kube-apiserver says it is {found.version}, not {expected}; not installed")
     marker = {
         name: {"size": (staged / name).stat().st_size, "sha256": sha256(staged / name)} for name in PROGRAMS
     }
