@@ -58,7 +58,7 @@ def _programs(unit: UnitDir) -> set[ProcessId]:
     """The members that are the user's: not a fence that waits."""
     scan = Scan.take(_home_id(unit))
     leader = unit.leader()
-    found = members.members(unit, scan, leader.process if leader else None)
+    found = members.members_remembered(unit, scan, leader.process if leader else None)
     fence = leader.process if leader is not None and leader.stage != "Exec" else None
     return {one for one in found if one != fence and one.pid not in scan.fences}
 

@@ -135,6 +135,13 @@ def members(unit: UnitDir, scan: Scan, leader: ProcessId | None) -> set[ProcessI
     return {scan.process(pid) for pid in found}
 
 
+def members_remembered(unit: UnitDir, scan: Scan, leader: ProcessId | None) -> set[ProcessId]:
+    """As `members`, before signals: who is provable by descent only is written down first."""
+    found = members(unit, scan, leader)
+    remember_strays(unit, {one for one in found if one != leader and env_erased(scan, one.pid)})
+    return found
+
+
 def lock_held(unit: UnitDir) -> bool:
     """Whether a process that inherited the unit's lock lives."""
     try:
@@ -158,11 +165,9 @@ def lock_holders(unit: UnitDir, scan: Scan) -> list[int]:
         lock = os.stat(unit.file("lock"))
     except OSError:
         return []
-    uid = os.getuid()
-    candidates = [pid for pid in scan.table if uid == 0 or _owner(pid) == uid]
     return [
         pid
-        for pid in candidates
+        for pid in scan.table
         if not scan.marks(pid).scope and proc.holds_file(pid, lock.st_dev, lock.st_ino)
     ]
 

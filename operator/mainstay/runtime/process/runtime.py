@@ -203,9 +203,8 @@ class ProcessRuntime:
                 raise
             return await self._batcher.add(unit.name, reread=True, start=start)
         except RuntimeUnavailableError:
-            if await self._scope.ensure():  # it was dead or hung, and is new: it has read everything
-                return await self._batcher.add(unit.name, reread=False, start=start)
-            raise
+            await self._scope.ensure()  # it was dead or hung, or is being replaced just now
+            return await self._batcher.add(unit.name, reread=True, start=start)
 
     # -- stopping, pausing -----------------------------------------------------------------------
 

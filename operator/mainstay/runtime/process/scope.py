@@ -21,6 +21,7 @@ from mainstay.runtime.process.unitdir import ScopeDir
 SOCKET_LIMIT = 100  # bytes; the kernel's is 108, and supervisord binds `<path>.<pid>` for a moment
 START_SECONDS = 20.0
 HUNG_SECONDS = 10.0
+YOUNG_SECONDS = 5.0  # by then it has opened its socket
 LAUNCHER = os.path.join(os.path.dirname(__file__), "launcher.py")
 
 CONF = """\
@@ -158,7 +159,8 @@ class Scope:
             if await self._answers(timeout=2.0):
                 return True
             age = proc.boottime() - seen.start_ticks / os.sysconf("SC_CLK_TCK")
-            if proc.boottime() > patience or (age > 5 and not os.path.exists(self.dir.socket)):
+            grown = age > YOUNG_SECONDS or holder == self.process  # it had its socket, and lost it
+            if proc.boottime() > patience or (grown and not os.path.exists(self.dir.socket)):
                 break
             await asyncio.sleep(0.05)
         proc.send(holder, signal.SIGKILL)

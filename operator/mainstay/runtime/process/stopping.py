@@ -69,12 +69,7 @@ class Stopper:
         """Every member now, the fence included; those that only descent proves are remembered."""
         scan = await self._scans.fresh()
         leader = self._observer.files(unit).leader
-        found = members.members(unit, scan, leader.process if leader else None)
-        lost = {one for one in found if members.env_erased(scan, one.pid)}
-        if leader is not None:
-            lost.discard(leader.process)
-        members.remember_strays(unit, lost)
-        return scan, found
+        return scan, members.members_remembered(unit, scan, leader.process if leader else None)
 
     async def stop(self, unit: UnitDir, *, grace: float, force: bool, deleting: bool) -> None:
         """Begin to stop; see Runtime.stop."""

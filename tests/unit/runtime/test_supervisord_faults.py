@@ -1,0 +1,208 @@
+"""supervisord dead, hung, without a socket, without its files; a unit's directory gone; records that lie."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+
+from mainstay.api.program import RestartPolicyType
+from mainstay.runtime.base import UnitState
+from mainstay.runtime.process import proc, records
+from tests.contract.harness import eventually
+
+BOT = "default.bot"
+
+
+async def replaced(place, old):
+    def new():
+        now = place.runtime._scope.process
+        return now is not None and now != old and proc.look(now) is not None
+
+    await eventually(new, 20)
+
+
+async def test_a_stopped_supervisord_is_replaced(place):
+    first = await place.running()
+    old = place.supervisord()
+    proc.send(old, signal.SIGSTOP)
+    await replaced(place, old)
+    seen = await place.runtime.observe(BOT)
+    assert (seen.state, seen.leader) == (UnitState.RUNNING, first.leader)
+    await place.runtime.stop(BOT, grace_seconds=5)
+    await place.until(BOT, UnitState.EXITED)
+    await place.running(attempt=2)
+
+
+async def test_a_deleted_socket_is_replaced(place):
+    first = await place.running()
+    old = place.supervisord()
+    os.unlink(place.home / "scopes/runs/supervisor.sock")
+    await replaced(place, old)
+    assert proc.look(old) is None
+    assert (await place.runtime.observe(BOT)).leader == first.leader
+    await place.running("default.second")
+
+
+async def test_start_right_after_supervisord_died(place):
+    await place.running()
+    proc.send(place.supervisord(), signal.SIGKILL)
+    await place.running("default.second")
+    assert (await place.runtime.observe(BOT)).state is UnitState.RUNNING
+
+
+async def test_two_operators_start_one_supervisord(place):
+    others = await asyncio.gather(*(place.another() for _ in range(3)))
+    try:
+        assert {other._scope.process for other in others} == {place.supervisord()}
+        runtimes = [place.runtime, *others]
+        await asyncio.gather(*(runtime.start(place.spec()) for runtime in runtimes))
+        first = await place.until(BOT, UnitState.RUNNING)
+        for runtime in runtimes:
+            assert (await runtime.observe(BOT)).leader == first.leader
+    finally:
+        for other in others:
+            await other.close()
+
+
+async def test_an_operator_that_comes_back_adopts(place):
+    first = await place.running()
+    await place.runtime.close()
+    place.runtime = await place.another()
+    seen = await place.runtime.observe(BOT)
+    assert (seen.state, seen.leader) == (UnitState.RUNNING, first.leader)
+
+
+async def test_emptied_configuration_directory(place):
+    first = await place.running()
+    conf = place.home / "scopes/runs/conf.d"
+    for entry in conf.iterdir():
+        entry.unlink()
+    lost = await place.runtime.observe(BOT)
+    assert (lost.defined, lost.leader) == (False, first.leader)
+    await place.running("default.second")
+    assert (await place.runtime.observe(BOT)).leader == first.leader
+    await place.runtime.define(place.spec())
+    assert (await place.runtime.observe(BOT)).defined
+
+
+async def test_a_poisoned_configuration_directory_is_cleaned(place):
+    await place.running()
+    conf = place.home / "scopes/runs/conf.d"
+    (conf / "evil.conf").write_text("[program:evil]\ncommand=%(nothing)s\n")
+    await place.running("default.second")
+    assert not (conf / "evil.conf").exists()
+
+
+async def test_a_deleted_unit_directory(place):
+    first = await place.running(port=18790)
+    shutil.rmtree(place.unit_path(BOT))
+    seen = await place.runtime.observe(BOT)
+    assert (seen.state, seen.leader, seen.defined) == (UnitState.RUNNING, first.leader, False)
+    assert (seen.attempt, seen.owner_uid, seen.port) == (1, "uid-1", 18790)
+    assert seen.inputs_hash == "sha256:abc"
+    await place.runtime.define(place.spec(port=18790))
+    again = await place.runtime.observe(BOT)
+    assert (again.state, again.leader, again.defined) == (UnitState.RUNNING, first.leader, True)
+    await place.runtime.stop(BOT, grace_seconds=5)
+    await place.until(BOT, UnitState.EXITED)
+
+
+async def test_a_deleted_unit_directory_and_a_new_supervisord(place):
+    first = await place.running()
+    shutil.rmtree(place.unit_path(BOT))
+    await place.lose_supervisor()
+    seen = await place.runtime.observe(BOT)
+    assert (seen.state, seen.leader) == (UnitState.RUNNING, first.leader)
+    assert BOT in [unit.name for unit in await place.runtime.units()]
+    await place.runtime.stop(BOT, grace_seconds=5)
+    await place.until(BOT, UnitState.EXITED, UnitState.ABSENT)
+
+
+async def test_an_orphan_that_ends_is_seen_at_once_and_can_start_again(place):
+    first = await place.running(policy=RestartPolicyType.ALWAYS)
+    await place.lose_supervisor()
+    await place.runtime.observe(BOT)
+    await place.kill_leader(BOT)
+    gone = await place.until(BOT, UnitState.EXITED)
+    assert gone.exit is not None
+    assert (gone.exit.code, gone.exit.signal) == (None, None)
+    again = await place.running(policy=RestartPolicyType.ALWAYS)
+    assert again.leader != first.leader
+
+
+async def test_a_leader_record_with_a_reused_pid_hits_no_stranger(place):
+    await place.running()
+    await place.runtime.stop(BOT, grace_seconds=5)
+    await place.until(BOT, UnitState.EXITED)
+    stranger = subprocess.Popen(["sleep", "1000"])
+    try:
+        unit = place.runtime._dir.unit(BOT)
+        raw = dict(records.decode(records.read(unit.file("leader")), "\n"))
+        for changed in ({"pid": str(stranger.pid)}, {"pid": str(stranger.pid), "boot": "another-boot"}):
+            records.write(unit.file("leader"), records.encode({**raw, **changed}.items(), "\n"))
+            assert (await place.runtime.observe(BOT)).state is UnitState.EXITED
+            await place.runtime.stop(BOT, grace_seconds=0, force=True)
+            await place.brake(BOT)
+            await place.release(BOT)
+            assert stranger.poll() is None
+        await place.running(attempt=2)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+async def test_a_torn_leader_record(place):
+    first = await place.running()
+    (place.unit_path(BOT) / "leader").write_bytes(b"pid=1\nti")
+    seen = await place.runtime.observe(BOT)
+    assert (seen.state, seen.leader) == (UnitState.RUNNING, first.leader)
+
+
+async def test_a_hung_supervisord_that_goes_on_cannot_undo_a_stop(place):
+    await place.running()
+    old = place.supervisord()
+    proc.send(old, signal.SIGSTOP)
+    await place.runtime.stop(BOT, grace_seconds=1)
+    proc.send(old, signal.SIGCONT)
+    leader = place.runtime._dir.unit(BOT).leader()
+    await eventually(lambda: proc.look(leader.process) is None)
+
+    async def nothing_of_the_user_runs():
+        now = place.runtime._dir.unit(BOT).leader()
+        return now.stage != "Exec" or proc.look(now.process) is None
+
+    for _ in range(50):
+        assert await nothing_of_the_user_runs()
+        await asyncio.sleep(0.02)
+
+
+async def test_two_fences_at_once(place):
+    """The loser waits for the winner's program to end; it never runs beside it."""
+    first = await place.running()
+    run = place.unit_path(BOT) / "run"
+    second = subprocess.Popen(["/bin/sh", run])
+    try:
+        await asyncio.sleep(0.3)
+        assert second.poll() is None
+        assert (await place.runtime.observe(BOT)).leader == first.leader
+        assert not proc.environ(second.pid).get("MAINSTAY_NAME")
+    finally:
+        second.kill()
+        second.wait()
+
+
+async def test_shut_down_with_units(place):
+    first = await place.running(kind="stubborn", grace_seconds=0.2)
+    second = await place.running("default.second")
+    supervisord = place.supervisord()
+    await place.runtime.shut_down_scope(False)
+    assert proc.look(first.leader) is not None
+    await place.runtime.shut_down_scope(True)
+    assert [proc.look(one) for one in (first.leader, second.leader, supervisord)] == [None] * 3
+    await place.runtime.close()
+    place.runtime = await place.another()
+    assert (await place.runtime.observe(BOT)).state is UnitState.EXITED
