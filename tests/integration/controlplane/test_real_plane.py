@@ -6,12 +6,14 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -86,7 +88,7 @@ def test_what_is_stored_survives_a_kill_of_each_part(plane: RealPlane):
     assert "kept" in names(plane)
 
 
-def test_two_homes_side_by_side_a_moved_port_and_a_restored_snapshot(plane: RealPlane, tmp_path: Path):
+def test_two_homes_side_by_side_and_a_restored_snapshot(plane: RealPlane, tmp_path: Path):
     with start_plane(tmp_path / "home") as other:
         config_map(other, "mine")
         assert "mine" not in names(plane)
@@ -96,6 +98,22 @@ def test_two_homes_side_by_side_a_moved_port_and_a_restored_snapshot(plane: Real
         other.restore_etcd(tmp_path / "snapshot")
         assert "mine" in names(other)
         assert "later" not in names(other)
+
+
+def test_ports_taken_while_it_was_down_are_moved_and_the_data_stays(plane: RealPlane, tmp_path: Path):
+    with start_plane(tmp_path / "home") as first:
+        config_map(first, "mine")
+        before = first.prepared.ports
+    with (
+        socket.create_server(("127.0.0.1", before.apiserver)),
+        socket.create_server(("127.0.0.1", before.etcd)),
+        socket.create_server(("127.0.0.1", before.etcd_peer)),
+        start_plane(tmp_path / "home") as second,
+    ):
+        after = second.prepared.ports
+        assert not {*astuple(before)} & {*astuple(after)}
+        assert "mine" in names(second)
+        assert parts_of.prepare(tmp_path / "home", plane.binaries).ports == after, "our own hold them now"
 
 
 async def test_a_wait_in_vain_tells_the_last_log_lines(tmp_path: Path, plane: RealPlane):

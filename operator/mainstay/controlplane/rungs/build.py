@@ -41,6 +41,7 @@ def obtain(where: Path, report: Report, environ: Mapping[str, str]) -> Binaries:
         f"building the control plane with {go}: about five minutes the first time on two cores; "
         "if you interrupt it, the next try goes on where it stopped"
     )
+    where.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(where).free) < COLD_BUILD_BYTES:
         report(f"only {free / 1e9:.1f} GB are free; a cold build writes {COLD_BUILD_BYTES / 1e9:.0f} GB")
     pinned = versions.PINNED
