@@ -124,11 +124,12 @@ async def test_the_brake_ends_the_whole_tree(place):
     assert proc.look(helper) is None
 
 
-async def test_a_tree_without_its_leader_is_not_gone(place):
-    await place.running(argv=program("ignores-term", "os._exit(0)"), policy=RestartPolicyType.NEVER)
+async def test_what_a_program_leaves_behind_is_ended(place):
+    """No stop, no restart: the leader exits and a helper stays. The unit is gone only without it."""
+    argv = program("ignores-term", "os._exit(0)")
+    await place.runtime.start(place.spec(argv=argv, policy=RestartPolicyType.NEVER, grace_seconds=0.3))
     helper = await helper_of(place)
     seen = await place.runtime.observe(BOT)
     assert proc.look(helper) is None or seen.state is not UnitState.EXITED
-    await place.runtime.stop(BOT, grace_seconds=0.2)
     await place.until(BOT, UnitState.EXITED)
     assert proc.look(helper) is None

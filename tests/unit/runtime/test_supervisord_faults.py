@@ -7,10 +7,11 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 
 from mainstay.api.program import RestartPolicyType
 from mainstay.runtime.base import UnitState
-from mainstay.runtime.process import proc, records
+from mainstay.runtime.process import ProcessRuntime, proc, records
 from tests.contract.harness import eventually
 
 BOT = "default.bot"
@@ -122,14 +123,14 @@ async def test_a_deleted_unit_directory_and_a_new_supervisord(place):
 
 
 async def test_an_orphan_that_ends_is_seen_at_once_and_can_start_again(place):
-    first = await place.running(policy=RestartPolicyType.ALWAYS)
+    first = await place.running(policy=RestartPolicyType.ON_FAILURE)
     await place.lose_supervisor()
     await place.runtime.observe(BOT)
     await place.kill_leader(BOT)
     gone = await place.until(BOT, UnitState.EXITED)
     assert gone.exit is not None
     assert (gone.exit.code, gone.exit.signal) == (None, None)
-    again = await place.running(policy=RestartPolicyType.ALWAYS)
+    again = await place.running(policy=RestartPolicyType.ON_FAILURE)
     assert again.leader != first.leader
 
 
@@ -206,3 +207,72 @@ async def test_shut_down_with_units(place):
     await place.runtime.close()
     place.runtime = await place.another()
     assert (await place.runtime.observe(BOT)).state is UnitState.EXITED
+
+
+async def test_an_orphan_is_restarted_with_nobody_watching(place):
+    """A replaced supervisord stands behind each orphan with a fence that waits."""
+    first = await place.running()
+    await place.lose_supervisor()
+
+    async def attached():
+        info = await place.runtime._scope.supervisor.info(BOT)
+        return info is not None and info["pid"] != 0
+
+    await eventually(attached)
+    assert (await place.runtime.observe(BOT)).leader == first.leader
+    await place.runtime.close()
+    proc.send(first.leader, signal.SIGKILL)
+    unit = place.runtime._dir.unit(BOT)
+    await eventually(lambda: unit.leader().process != first.leader and unit.leader().stage == "Exec")
+    place.runtime = await place.another()
+    seen = await place.until(BOT, UnitState.RUNNING)
+    assert seen.restarts == 1
+    await place.runtime.stop(BOT, grace_seconds=5)
+    await place.until(BOT, UnitState.EXITED)
+
+
+async def test_stop_of_an_orphan_with_a_waiting_fence(place):
+    first = await place.running()
+    await place.lose_supervisor()
+
+    async def attached():
+        info = await place.runtime._scope.supervisor.info(BOT)
+        return info is not None and info["pid"] != 0
+
+    await eventually(attached)
+    await place.runtime.stop(BOT, grace_seconds=5)
+    await place.until(BOT, UnitState.EXITED)
+    assert proc.look(first.leader) is None
+    await place.running(attempt=2)
+
+
+async def test_scopes_do_not_own_each_other(place):
+    """An operator is itself a unit of the system scope: stopping it stops none of the bots it started."""
+    code = (
+        "import asyncio, sys; from pathlib import Path\n"
+        "from mainstay.runtime.process import ProcessRuntime\n"
+        "from mainstay.runtime.base import UnitSpec\n"
+        "async def main():\n"
+        "    inner = ProcessRuntime(Path(sys.argv[1]), 'inner', home_id=sys.argv[2])\n"
+        "    await inner.start_up()\n"
+        "    await inner.start(UnitSpec('default.inner', 'uid-9', 1, ('sleep', '1000')))\n"
+        "    await asyncio.sleep(1000)\n"
+        "asyncio.run(main())\n"
+    )
+    home_id = "h" + place.home.name
+    env = {"PYTHONPATH": "operator"}
+    argv = (sys.executable, "-c", code, str(place.home), home_id)
+    await place.running("operator", argv=argv, env=env, working_dir=os.getcwd())
+    inner = ProcessRuntime(place.home, "inner", home_id=home_id)
+    unit = inner._dir.unit("default.inner")
+    await eventually(lambda: unit.leader() is not None and unit.leader().stage == "Exec")
+    bot = unit.leader().process
+    for force in (False, True):
+        await place.runtime.stop("operator", grace_seconds=0, force=force)
+    await place.until("operator", UnitState.EXITED)
+    assert proc.look(bot) is not None
+    await inner.start_up()
+    assert (await inner.observe("default.inner")).leader == bot
+    await inner.shut_down_scope(True)
+    await inner.close()
+    assert proc.look(bot) is None

@@ -15,7 +15,6 @@ program, so it imports C modules only and works in bytes: `import os` and `impor
 import errno
 import fcntl
 import posix
-import select
 import sys
 import time
 from _signal import (  # type: ignore[import-not-found]
@@ -101,6 +100,8 @@ def start_ticks(pid: bytes) -> bytes:
 
 def wait_fds(fds: list[int], seconds: float | None) -> None:
     """Until all these pidfds tell of an exit, or the time is up."""
+    import select
+
     poll = select.poll()
     for fd in fds:
         poll.register(fd, select.POLLIN)
@@ -245,7 +246,6 @@ class Fence:
             b"errors": before.get(b"errors", b"0"),
         }
         self.count_crash(ran and same_boot)
-        self.write_leader()
 
     def count_crash(self, ran: bool) -> None:
         """Backoff of our own, within one attempt: supervisord's is linear, and ends in giving up."""
@@ -268,6 +268,7 @@ class Fence:
             before.get(b"boot") != self.boot or number(before, b"since") < clean
         )
         if not known_clean:
+            self.write_leader()
             self.end_processes(lambda: self.marked(spec))
         self.lock = posix.open(self.path(b"lock"), posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
         while True:
@@ -278,6 +279,7 @@ class Fence:
                     raise
             else:
                 return
+            self.write_leader()
             self.end_processes(self.lock_holders)
             time.sleep(0.005)  # somebody may only be asking whether it is held
 
@@ -426,8 +428,6 @@ class Fence:
 
     def limit(self, spec: Record) -> None:
         """Cgroups, descriptors, priority: enforced, or the program isn't started."""
-        import resource
-
         for directory in spec.get(b"cgroups", b"").split(b"\n"):
             if directory:
                 try:
@@ -437,12 +437,13 @@ class Fence:
                 except OSError as error:
                     raise Refused(126, f"its cgroup {text(directory)}: {reason(error)}") from None
         try:
-            hard = resource.getrlimit(RLIMIT_NOFILE)[1]
-            if b"nofile" in spec:
-                files = int(spec[b"nofile"])
-                resource.setrlimit(RLIMIT_NOFILE, (files, files))
-            elif soft := posix.environ.get(b"MAINSTAY_NOFILE"):
-                resource.setrlimit(RLIMIT_NOFILE, (int(soft), hard))
+            files, soft = spec.get(b"nofile"), posix.environ.get(b"MAINSTAY_NOFILE")
+            if files or soft:
+                import resource
+
+                hard = resource.getrlimit(RLIMIT_NOFILE)[1]
+                both = (int(files), int(files)) if files else (int(soft or 0), hard)
+                resource.setrlimit(RLIMIT_NOFILE, both)
             if b"nice" in spec:
                 posix.setpriority(posix.PRIO_PROCESS, 0, int(spec[b"nice"]))
         except (OSError, ValueError) as error:

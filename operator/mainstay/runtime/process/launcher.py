@@ -40,7 +40,8 @@ def main(lock: int, scope: str, python: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    os.environ["MAINSTAY_NOFILE"] = str(soft)
+    if soft < wanted:
+        os.environ["MAINSTAY_NOFILE"] = str(soft)  # what the fence gives back to each program
     os.execv(  # noqa: S606 - a shell would be one more process
         python, [python, "-P", "-m", "supervisor.supervisord", "-c", "supervisord.conf"]
     )

@@ -181,7 +181,8 @@ class Observer:
 
     async def _without_leader(self, unit: UnitDir) -> Unit:
         for round_ in range(8):
-            info = await self._info(unit.name)
+            known = self.signature(unit) != (0, 0) or os.path.exists(unit.conf)
+            info = await self._info(unit.name) if known else None  # if it ran, the look at /proc shows it
             supervisor = self._scope.process
             signature = self.signature(unit)
             files = self.files(unit)

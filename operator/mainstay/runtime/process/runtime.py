@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mainstay.api.program import Readiness
+from mainstay.api.program import Readiness, RestartPolicyType
 from mainstay.runtime import effects
 from mainstay.runtime.base import (
     GONE,
@@ -20,7 +20,8 @@ from mainstay.runtime.base import (
     UnitSpec,
     UnitState,
 )
-from mainstay.runtime.process import cgroups, declare, members, ports, proc, rpc
+from mainstay.runtime.process import cgroups, declare, members, proc, rpc
+from mainstay.runtime.process import ports as tcp
 from mainstay.runtime.process import probe as probes
 from mainstay.runtime.process.logs import Rotator
 from mainstay.runtime.process.observe import Observer, Scans, found_leader
@@ -51,7 +52,7 @@ class ProcessRuntime:
         self._scope = Scope(self._dir, home_id)
         self._scans = Scans(home_id)
         self._observer = Observer(self._scope, self._scans)
-        self._watch = Watch(self._scope, self._dir.unit_names)
+        self._watch = Watch(self._scope, self._dir.unit_names, self._ended, self._reattach)
         self._stopper = Stopper(self._scope, self._scans, self._observer, self._watch.tell)
         self._pauser = Pauser(self._observer, self._stopper)
         self._batcher = Batcher(self._scope.supervisor, self._repair)
@@ -104,6 +105,33 @@ class ProcessRuntime:
                 await self.stop(name, grace_seconds=grace, force=True)
             if seen.leader is None or await wait_gone(seen.leader, max(0.05, left)):
                 await asyncio.sleep(0.01)
+
+    def _ended(self, name: str) -> None:
+        """A leader ended and nothing follows it: what it left must not live on without it."""
+        unit = self._dir.unit(name)
+        spec = unit.spec()
+        if spec is not None and not unit.marked("stop"):
+            self._stopper.finish(unit, spec.grace)
+
+    async def _reattach(self) -> None:
+        """After supervisord was replaced: let it stand behind the orphans, with a fence that waits for each.
+
+        So they are restarted even if nobody is here when they crash. Only where every exit means a restart: how an
+        orphan exits is seen by nobody.
+        """
+        for name in self._dir.unit_names():
+            unit = self._dir.unit(name)
+            files = self._observer.files(unit)
+            if (
+                files.leader is not None
+                and proc.look(files.leader.process) is not None
+                and files.spec is not None
+                and files.spec.policy == RestartPolicyType.ALWAYS
+                and not unit.marked("stop")
+            ):
+                async with self._locks[name]:
+                    if not unit.marked("stop"):
+                        await self._batcher.add(name, reread=False, start=True)
 
     async def _repair(self) -> None:
         await asyncio.to_thread(declare.restore_sections, self._scope)
@@ -283,18 +311,18 @@ class ProcessRuntime:
             return await probes.http(listener, readiness.http.path, seconds)
         return await probes.tcp(listener, seconds)
 
-    async def foreign_ports(self, ports_: Iterable[int], name: str) -> Mapping[int, str]:
+    async def foreign_ports(self, ports: Iterable[int], name: str) -> Mapping[int, str]:
         """See Runtime. A single port is also tried with bind: one may be bound without listening."""
-        wanted = frozenset(ports_)
+        wanted = frozenset(ports)
         unit = self._unit(name)
-        found = await asyncio.to_thread(ports.listeners, wanted)
-        mine: list[ports.Listener] = []
+        found = await asyncio.to_thread(tcp.listeners, wanted)
+        mine: list[tcp.Listener] = []
         if found:
             scan = await self._scans.fresh()
             leader = self._observer.files(unit).leader
             everyone = members.members(unit, scan, leader.process if leader else None)
-            mine = ports.owned(found, [one.pid for one in everyone])
-        foreign = await asyncio.to_thread(ports.describe, [one for one in found if one not in mine])
-        if len(wanted) == 1 and not found and not ports.bindable(port := next(iter(wanted))):
+            mine = tcp.owned(found, [one.pid for one in everyone])
+        foreign = await asyncio.to_thread(tcp.describe, [one for one in found if one not in mine])
+        if len(wanted) == 1 and not found and not tcp.bindable(port := next(iter(wanted))):
             return {port: "a socket that is bound but does not listen"}
         return foreign

@@ -131,12 +131,15 @@ class Stopper:
             scan, found = await self.members(unit)
             rest = {one for one in found if one.pid not in scan.fences or marker is not None}
             latest = self._observer.files(unit).leader
-            if latest is not None and latest.process in rest and proc.look(latest.process) is not None:
-                if latest != leader:
+            if latest is not None and proc.look(latest.process) is not None:
+                if marker is None:
+                    break  # it was started again: what is left of it is its own
+                if latest.stage == "Exec":
                     continue
-                rest.discard(latest.process)
             if not rest:
                 break
+            if marker is not None and rest & {scan.process(pid) for pid in scan.fences}:
+                await self._tell_supervisord(unit.name)  # else it would start one fence after another
             for one in rest:
                 if proc.boottime() > since + grace:
                     proc.send(one, signal.SIGKILL)

@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import os
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 from mainstay.runtime.base import ProcessId, RuntimeUnavailableError
@@ -83,8 +83,16 @@ class _Watched:
 class Watch:
     """Everything that may change a unit without us, as a stream of names."""
 
-    def __init__(self, scope: Scope, all_names: Callable[[], list[str]]) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        all_names: Callable[[], list[str]],
+        ended: Callable[[str], None],
+        replaced: Callable[[], Awaitable[None]],
+    ) -> None:
         self._scope = scope
+        self._ended = ended
+        self._replaced = replaced
         self._all_names = all_names
         self._queues: set[asyncio.Queue[str]] = set()
         self._pending: dict[asyncio.Queue[str], set[str]] = {}
@@ -146,8 +154,8 @@ class Watch:
         self._leaders.clear()
         self._supervisord = None
 
-    def _spawn(self, coroutine: object, name: str) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(coroutine, name=name)  # type: ignore[arg-type]
+    def _spawn(self, coroutine: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -208,12 +216,12 @@ class Watch:
                 info = await self._scope.supervisor.info(name)
             except RuntimeUnavailableError:
                 return
-            if info is None:
-                return
-            pid = int(info["pid"])
+            pid = int(info["pid"]) if info is not None else 0
             if pid and proc.identify(pid) is not None:
                 self.follow(name, pid)
                 break
+        else:
+            self._ended(name)
         self.tell(name)
 
     # -- files -----------------------------------------------------------------------------------
@@ -257,6 +265,7 @@ class Watch:
                     self.tell_all()
                     for name in self._scope.dir.unit_names():
                         self.follow(name)
+                    await self._replaced()
                 delay = 0.05
             except Exception:
                 await asyncio.sleep(delay)
