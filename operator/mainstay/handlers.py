@@ -1,7 +1,7 @@
 """All of kopf: which events exist, and where each of them goes.
 
 Errors in `on.event` are logged and never retried, so a handler does nothing but pass the event on; the work,
-its retries and its finalizers are ours (see shell/queue.py).
+its retries and its finalizers are ours (see shell/queue.py). Handlers are coroutines: kopf runs others in threads.
 """
 
 from __future__ import annotations
@@ -20,31 +20,35 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
     table = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=table)
-    def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
         settings.networking.request_timeout = 30.0
         settings.scanning.disabled = True
         settings.watching.reconnect_backoff = 1.0
         settings.process.ultimate_exiting_timeout = 5.0
 
+    @kopf.on.login(registry=table)
+    async def login(**options: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**options) or kopf.login_with_kubeconfig(**options)
+
     @kopf.on.event(GROUP, VERSION, RUNS, registry=table)
-    def run_changed(event: kopf.RawEvent, **_: Any) -> None:
+    async def run_changed(event: kopf.RawEvent, **_: Any) -> None:
         operator.on_event(RUNS, event["type"] == "DELETED", dict(event["object"]))
 
     @kopf.on.event(GROUP, VERSION, LEASES, registry=table)
-    def lease_changed(event: kopf.RawEvent, **_: Any) -> None:
+    async def lease_changed(event: kopf.RawEvent, **_: Any) -> None:
         operator.on_event(LEASES, event["type"] == "DELETED", dict(event["object"]))
 
     @kopf.on.event(GROUP, VERSION, POOLS, registry=table)
-    def pool_changed(event: kopf.RawEvent, **_: Any) -> None:
+    async def pool_changed(event: kopf.RawEvent, **_: Any) -> None:
         operator.on_event(POOLS, event["type"] == "DELETED", dict(event["object"]))
 
     @kopf.on.event("", "v1", CONFIG_MAPS, registry=table)
-    def config_map_changed(event: kopf.RawEvent, **_: Any) -> None:
+    async def config_map_changed(event: kopf.RawEvent, **_: Any) -> None:
         operator.on_event(CONFIG_MAPS, event["type"] == "DELETED", dict(event["object"]))
 
     @kopf.on.probe(id="objects", registry=table)
-    def objects(**_: Any) -> int:
+    async def objects(**_: Any) -> int:
         return len(operator.store.runs.objects)
 
     return table

@@ -12,7 +12,18 @@ from mainstay.api.rules import Rule, at_most_one, exactly_one, guarded
 
 Argument = Annotated[str, Field(max_length=65536, pattern=r"^[^\x00]*$")]
 EnvName = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-RESERVED_ENV = ("RUN_ID", "ATTEMPT", "CONTROL_API_PORT", "CONFIG_PATH", "DATA_DIR")
+RESERVED_ENV = (
+    "RUN_ID",
+    "ATTEMPT",
+    "CONTROL_API_PORT",
+    "CONFIG_PATH",
+    "DATA_DIR",
+    "INPUTS_PATH",
+    "OUTPUTS_PATH",
+    "STRATEGY_HASH",
+    "STRATEGY_NAME",
+    "STRATEGY_PATH",
+)
 """Set by Mainstay, as is every name that starts with RESERVED_ENV_PREFIX; users can't override them."""
 RESERVED_ENV_PREFIX = "MAINSTAY_"
 ARGV_MAX = 131072

@@ -70,12 +70,12 @@ def _established(crd: dict[str, Any]) -> bool:
 
 
 async def served(work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work`, again while the API server answers 404: a CRD is served a moment after it is established."""
+    """Do `work`, again while a new CRD is not served yet: established, it may still answer 404 or 429."""
     async with asyncio.timeout(SERVED_SECONDS):
         while True:
             try:
                 return await work()
             except ApiError as error:
-                if error.code != HTTPStatus.NOT_FOUND:
+                if error.code not in (HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS):
                     raise
                 await asyncio.sleep(POLL_SECONDS)

@@ -121,31 +121,35 @@ async def _main(
             from mainstay.controlplane import namespaces
 
             background.append(asyncio.create_task(namespaces.run(kube)))
-        watching = asyncio.create_task(
-            kopf.operator(
-                registry=handlers.registry(worker),
-                clusterwide=True,
-                standalone=True,
-                liveness_endpoint=f"http://{health}/healthz" if health else None,
-                stop_flag=stop,
+        background.append(
+            watching := asyncio.create_task(
+                kopf.operator(
+                    registry=handlers.registry(worker),
+                    clusterwide=True,
+                    standalone=True,
+                    liveness_endpoint=f"http://{health}/healthz" if health else None,
+                )
             )
         )
         home.operator_ready.write_text(f"{os.getpid()}\n")
         logger.info("operating %d runs from %s", len(worker.store.runs.objects), home.root)
         assert worker.lost is not None
-        await asyncio.wait({watching, worker.lost}, return_when=asyncio.FIRST_COMPLETED)
+        asked = asyncio.create_task(stop.wait())
+        await asyncio.wait({watching, worker.lost, asked}, return_when=asyncio.FIRST_COMPLETED)
         if worker.lost.done():
             worker.lost.result()
-        await watching
-        return 0 if stop.is_set() else 1
+        if not stop.is_set():
+            await watching  # raises what ended it
+            return 1
+        return 0
     except HistoryLostError as error:
         logger.error("%s", error)
         return 75
     finally:
-        stop.set()
         home.operator_ready.unlink(missing_ok=True)
         for task in background:
             task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         await worker.close()
         await runtime.close()
         await kube.close()
