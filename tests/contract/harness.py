@@ -162,7 +162,9 @@ class ProcessHarness(Harness):
     async def lose_supervisor(self) -> None:
         old = self.supervisord()
         proc.send(old, signal.SIGKILL)
-        await eventually(lambda: self.runtime._scope.process != old and proc.look(self.runtime._scope.process))
+        await eventually(
+            lambda: self.runtime._scope.process != old and proc.look(self.runtime._scope.process)
+        )
 
     async def pass_backoff(self, seconds: float) -> None:
         pass

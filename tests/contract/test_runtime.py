@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from tests.contract.harness import NONE, TCP, FakeHarness, Harness, ProcessHarness, free_port
 
 from mainstay.api.program import RestartPolicyType
 from mainstay.runtime.base import GONE, RuntimeUnavailableError, UnitState
-from tests.contract.harness import NONE, TCP, FakeHarness, Harness, ProcessHarness, free_port
 
 BOT = "default.bot"
 
@@ -36,7 +36,12 @@ class TestRuntime:
 
     async def test_start_is_told_back(self, place):
         seen = await place.running(port=18766)
-        assert (seen.owner_uid, seen.attempt, seen.port, seen.inputs_hash) == ("uid-1", 1, 18766, "sha256:abc")
+        assert (seen.owner_uid, seen.attempt, seen.port, seen.inputs_hash) == (
+            "uid-1",
+            1,
+            18766,
+            "sha256:abc",
+        )
         assert seen.leader is not None
         assert seen.started_at is not None
         assert seen.restarts == 0

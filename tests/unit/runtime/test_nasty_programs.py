@@ -7,11 +7,11 @@ import sys
 import textwrap
 
 import pytest
+from tests.contract.harness import eventually
 
 from mainstay.api.program import RestartPolicyType
 from mainstay.runtime.base import UnitState
 from mainstay.runtime.process import proc
-from tests.contract.harness import eventually
 
 BOT = "default.bot"
 PYTHON = os.path.realpath(sys.executable)

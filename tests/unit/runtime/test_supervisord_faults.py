@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 
+from tests.contract.harness import eventually
+
 from mainstay.api.program import RestartPolicyType
 from mainstay.runtime.base import UnitState
 from mainstay.runtime.process import ProcessRuntime, proc, records
-from tests.contract.harness import eventually
 
 BOT = "default.bot"
 

@@ -47,6 +47,11 @@ def _own_group() -> str:
     return ""
 
 
+def _get(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
 def _set(path: str, value: str) -> None:
     with open(path, "w", encoding="ascii") as file:
         file.write(value)
@@ -59,7 +64,7 @@ def _version2(point: str, name: str, wanted: dict[str, str]) -> str | None:
     for base in dict.fromkeys((point, os.path.dirname(os.path.join(point, own)))):
         top = os.path.join(base, "mainstay")
         try:
-            available = set(open(os.path.join(base, "cgroup.controllers"), encoding="ascii").read().split())  # noqa: SIM115
+            available = set(_get(os.path.join(base, "cgroup.controllers")).split())
             if not controllers <= available:
                 continue
             enable = " ".join(f"+{controller}" for controller in sorted(controllers))

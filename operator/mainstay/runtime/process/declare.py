@@ -127,8 +127,8 @@ def write_spec(
     `clean` is the CLOCK_BOOTTIME at which no process of the unit lived: it spares the fence a look at /proc.
     Raises UnitRefusedError before anything is written.
     """
-    if not spec.argv:
-        raise UnitRefusedError("InvalidArgument", "program.command is empty")
+    if not spec.argv or not spec.argv[0]:
+        raise UnitRefusedError("InvalidArgument", "program.command names no program")
     if spec.config is not None and (not spec.config_name.startswith("config") or "/" in spec.config_name):
         raise UnitRefusedError(
             "InvalidArgument", f"{spec.config_name!r} can't be the name of a configuration file"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from mainstay.runtime.base import ProcessId
 from mainstay.runtime.process import proc, records
-from mainstay.runtime.process.unitdir import UnitDir
+from mainstay.runtime.process.unitdir import UNIT_NAME, ScopeDir, UnitDir
 
 UNIT = "MAINSTAY_UNIT"  # home id and owner uid
 NAME = "MAINSTAY_NAME"  # scope and unit name
@@ -44,6 +44,7 @@ class Scan:
     by_name: dict[str, list[int]] = field(default_factory=dict)  # MAINSTAY_NAME, and fences before exec
     fences: set[int] = field(default_factory=set)
     _marks: dict[int, Marks] = field(default_factory=dict)
+    _recorded: dict[int, str] | None = None
 
     @classmethod
     def take(cls, home_id: str | None = None) -> Scan:
@@ -91,14 +92,39 @@ class Scan:
             seen is not None and seen.start_ticks == process.start_ticks and process.boot_id == proc.boot_id()
         )
 
-    def descendants(self, pid: int, name: str) -> Iterable[int]:
+    def recorded(self, home: str) -> dict[int, str]:
+        """Living processes that some unit of this home has on record, as leader or stray: pid → unit.
+
+        Needed for what carries no mark: a bot that erased its environment, adopted by an operator whose
+        supervisord died, is still that bot. One small read per unit, once per scan.
+        """
+        if self._recorded is None:
+            self._recorded = {}
+            for scope in _list(f"{home}/scopes"):
+                for name in _list(f"{home}/scopes/{scope}/units"):
+                    unit = ScopeDir(home, scope).unit(name)
+                    leader = unit.leader()
+                    ours = strays(unit) | ({leader.process} if leader is not None else set())
+                    self._recorded.update({one.pid: unit.mark for one in ours if self.has(one)})
+        return self._recorded
+
+    def descendants(self, pid: int, unit: UnitDir) -> Iterable[int]:
         """Everything below, except what is another unit's or another scope's."""
         for child in self.children.get(pid, ()):
             marks = self.marks(child)
-            if marks.scope or (marks.name and marks.name != name):
+            name = marks.name or self.recorded(unit.scope.home).get(child, unit.mark)
+            if marks.scope or name != unit.mark:
                 continue
             yield child
-            yield from self.descendants(child, name)
+            yield from self.descendants(child, unit)
+
+
+def _list(path: str) -> list[str]:
+    """Names that can be a scope's and a unit's."""
+    try:
+        return [name for name in os.listdir(path) if UNIT_NAME.fullmatch(name)]
+    except OSError:
+        return []
 
 
 def strays(unit: UnitDir) -> set[ProcessId]:
@@ -130,7 +156,7 @@ def members(unit: UnitDir, scan: Scan, leader: ProcessId | None) -> set[ProcessI
     for root in roots:
         if root not in found:
             found.add(root)
-            found.update(scan.descendants(root, unit.mark))
+            found.update(scan.descendants(root, unit))
     found.discard(os.getpid())
     return {scan.process(pid) for pid in found}
 

@@ -92,7 +92,13 @@ class Scope:
                 f"the path of supervisord's socket has {size} bytes, at most {SOCKET_LIMIT} work: "
                 f"{self.dir.socket}. Set MAINSTAY_HOME to a shorter path"
             )
-        for path in (self.dir.path, self.dir.conf_d, self.dir.units, f"{self.dir.path}/log"):
+        for path in (
+            self.dir.path,
+            self.dir.conf_d,
+            self.dir.units,
+            f"{self.dir.path}/log",
+            f"{self.dir.path}/__pycache__",
+        ):
             os.makedirs(path, mode=0o700, exist_ok=True)
         source = records.read(fence.__file__) or b""
         self.fence_module = "fence_" + hashlib.sha256(source).hexdigest()[:12]

@@ -58,7 +58,7 @@ class StrayKeeper:
             found: set[int] = set()
             for root in roots:
                 found.add(root.pid)
-                found.update(scan.descendants(root.pid, unit.mark))
+                found.update(scan.descendants(root.pid, unit))
             lost = {scan.process(pid) for pid in found if members.env_erased(scan, pid)}
             if leader is not None:
                 lost.discard(leader.process)

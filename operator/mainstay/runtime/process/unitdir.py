@@ -16,7 +16,7 @@ from mainstay.runtime.base import ProcessId
 from mainstay.runtime.process import proc, records
 
 UNIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-SCOPE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+SCOPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ class ScopeDir:
 
     def __init__(self, home: Path | str, name: str) -> None:
         if not SCOPE_NAME.fullmatch(name):
-            raise ValueError(f"scope names are lower-case letters, digits and dashes, not {name!r}")
+            raise ValueError(f"scope names are letters, digits, '.', '_' and '-', not {name!r}")
         self.home = os.path.abspath(home)
         self.name = name
         self.path = f"{self.home}/scopes/{name}"
