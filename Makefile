@@ -49,6 +49,7 @@ lint: $(READY) ## Check format, style, types, layers and generated files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m mainstay.api.crd --check
+	@$(BIN)/python -m mainstay.api.reference --check
 
 .PHONY: verify
 verify: lint test ## Everything CI checks
@@ -59,8 +60,9 @@ format: $(READY) ## Format and fix what can be fixed
 	@$(BIN)/ruff format operator tests manifests
 
 .PHONY: crds
-crds: $(READY) ## Generate crds/ from the models
+crds: $(READY) ## Generate crds/ and docs/api.md from the models
 	@$(BIN)/python -m mainstay.api.crd
+	@$(BIN)/python -m mainstay.api.reference
 
 .PHONY: lock
 lock: $(READY) ## Resolve requirements.lock anew

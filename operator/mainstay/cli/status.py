@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 from datetime import UTC, datetime
+from textwrap import shorten
 from typing import Any
 
 import typer
@@ -17,6 +18,7 @@ from mainstay.cli.cluster import Target, connection
 from mainstay.cli.console import fail, note, out, show, table
 from mainstay.cli.options import HomeOption, OutputOption, home_of
 from mainstay.cli.verbs import condition
+from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.shell.kube import RUNS, ApiError, Kube, Object, path
 
 _COLOURS = {"True": "green", "False": "red", "Unknown": "yellow"}
@@ -88,6 +90,12 @@ async def _status(target: Target) -> dict[str, Any]:
 
 async def _units(runtime: Any) -> list[dict[str, Any]]:
     """What is seen of a scope's units, without starting or changing anything."""
+    try:
+        units = await runtime.units()
+    except (OSError, RuntimeUnavailableError):
+        return []
+    finally:
+        await runtime.close()
     return [
         {
             "name": unit.name,
@@ -97,7 +105,7 @@ async def _units(runtime: Any) -> list[dict[str, Any]]:
             "restarts": unit.restarts,
             "heldLocally": unit.held_locally,
         }
-        for unit in await runtime.units()
+        for unit in units
     ]
 
 
@@ -143,11 +151,7 @@ def _row(obj: Object) -> dict[str, Any]:
 def _table(runs: list[dict[str, Any]]) -> Table:
     made = table("NAMESPACE", "NAME", "STATE", "READY", "PORT", "RESTARTS", "AGE", "MESSAGE")
     for run in sorted(runs, key=lambda r: (r["ready"] == "True", r["namespace"], r["name"])):
-        message = (
-            ""
-            if run["ready"] == "True"
-            else f"{run['reason']}: {run['message'].splitlines()[0] if run['message'] else ''}"
-        )
+        message = "" if run["ready"] == "True" else " ".join(f"{run['reason']}: {run['message']}".split())
         made.add_row(
             run["namespace"],
             run["name"],
@@ -156,7 +160,7 @@ def _table(runs: list[dict[str, Any]]) -> Table:
             str(run["port"] or ""),
             str(run["restarts"]),
             _age(run["created"]),
-            message[:100],
+            shorten(message, 100, placeholder=" …"),
         )
     return made
 

@@ -239,8 +239,10 @@ async def _down(home: Home, keep_runs: bool) -> None:
         with step("operator"):
             await parts.end(system, parts.OPERATOR)
         if not keep_runs:
+            runs = parts.runtime(home, "runs")
             with step("bots"):
-                await parts.runtime(home, "runs").shut_down_scope(stop_units=True)
+                await runs.shut_down_scope(stop_units=True)
+            await runs.close()
         with step("kube-apiserver and etcd"):
             await parts.end(system, KUBE_APISERVER)
             await parts.end(system, ETCD)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from mainstay.api.strategyrun import StrategyRunSpec
 from mainstay.core import reasons
-from mainstay.core.expand import references
+from mainstay.core.expand import referenced
 from mainstay.core.render import ConfigInvalidError, render
 from mainstay.core.snapshot import Inputs
 
@@ -57,7 +57,7 @@ def inputs_of(spec: StrategyRunSpec, config_maps: ConfigMaps) -> Inputs:
 
 def _problem(spec: StrategyRunSpec, config_maps: ConfigMaps) -> tuple[str, str] | None:
     program = spec.program
-    used = references((*program.command, *program.args))
+    used = referenced((*program.command, *program.args))
     secret = {e.name for e in program.env if e.value_from and e.value_from.secret_key_ref}
     if named := sorted(used & secret):
         return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mainstay.api.program import RestartPolicy, RestartPolicyType
+from mainstay.api.program import Readiness, RestartPolicy, RestartPolicyType
 from mainstay.api.strategyrun import ProcessStatus, RunPhase, StrategyRunStatus
 from mainstay.core import reasons
 from mainstay.core.plan import Act, CreateLease, DeleteLease, Plan, ResumeUnit, StartUnit, Wait, Write
@@ -16,6 +16,10 @@ RunPlan = Plan[StrategyRunStatus]
 
 FOREIGN_PORT_RETRY_SECONDS = 5.0
 """A stranger's listener gives no event when it goes."""
+
+
+STEADY_SECONDS = 5.0
+"""How long a program without a probe must live after a crash to count as running."""
 
 
 def begin(s: RunSnapshot) -> RunPlan:
@@ -139,6 +143,8 @@ def _elsewhere(s: RunSnapshot) -> RunPlan:
 def serving(s: RunSnapshot) -> RunPlan:
     """The program runs: Running once it serves, Starting until then."""
     process = seen_process(s)
+    if s.reason == reasons.CRASH_LOOP and (left := _unsteady(s)) > 0:
+        return Wait(left)
     if s.probe is not None and s.probe.ready:
         where = f" on port {s.status.port}" if s.status.port else ""
         status = outlook(
@@ -158,6 +164,23 @@ def serving(s: RunSnapshot) -> RunPlan:
     if s.reason == reasons.NOT_READY and status.process == s.status.process:
         return Wait(poll=True)
     return settle(s, status, Wait(poll=True))
+
+
+def _unsteady(s: RunSnapshot) -> float:
+    """Seconds until a program without a probe, that has crashed, counts as running again.
+
+    A probe is proof enough; without one, every start of a crash loop would look like a success.
+    """
+    if _probed(s) or s.unit.started_at is None:
+        return 0.0
+    return s.unit.started_at + STEADY_SECONDS - s.now.timestamp()
+
+
+def _probed(s: RunSnapshot) -> bool:
+    readiness = s.spec.program.readiness
+    if readiness is None:
+        return s.spec.control_api is not None
+    return any(p is not None for p in (readiness.tcp, readiness.http, readiness.exec))
 
 
 def seen_process(s: RunSnapshot) -> dict[str, object]:
@@ -215,7 +238,7 @@ def exit_words(s: RunSnapshot) -> str:
 
 
 def _period(s: RunSnapshot) -> float | None:
-    readiness = s.spec.program.readiness
-    if readiness is None:
-        return 10.0 if s.spec.control_api is not None else None
-    return None if readiness.none is not None else float(readiness.period_seconds)
+    if not _probed(s):
+        return None
+    readiness = s.spec.program.readiness or Readiness()
+    return float(readiness.period_seconds)
