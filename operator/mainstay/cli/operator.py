@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import IO, Annotated, Any, Optional
 
@@ -105,9 +106,8 @@ async def _main(
     from mainstay.shell.kube import Kube
     from mainstay.shell.operator import HistoryLostError, Operator
 
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop, started = asyncio.Event(), asyncio.Event()
+    _on_signals(stop)
     kube = await Kube.connect(kubeconfig, context)
     background: list[asyncio.Task[Any]] = []
     runtime = ProcessRuntime(home.root, "runs", home_id=home.identity(), extra_env=_user_env())
@@ -124,6 +124,7 @@ async def _main(
         background.append(
             watching := asyncio.create_task(
                 kopf.operator(
+                    ready_flag=started,
                     registry=handlers.registry(worker),
                     clusterwide=True,
                     standalone=True,
@@ -131,11 +132,13 @@ async def _main(
                 )
             )
         )
+        await _either(watching, started.wait())
+        _on_signals(stop)  # kopf takes them over when it starts, and would take seconds to end
+        await _either(watching, worker.caught_up.wait())
         home.operator_ready.write_text(f"{os.getpid()}\n")
         logger.info("operating %d runs from %s", len(worker.store.runs.objects), home.root)
         assert worker.lost is not None
-        asked = asyncio.create_task(stop.wait())
-        await asyncio.wait({watching, worker.lost, asked}, return_when=asyncio.FIRST_COMPLETED)
+        await _either(watching, worker.lost, stop.wait())
         if worker.lost.done():
             worker.lost.result()
         if not stop.is_set():
@@ -153,6 +156,17 @@ async def _main(
         await worker.close()
         await runtime.close()
         await kube.close()
+
+
+async def _either(*awaitables: Awaitable[Any]) -> None:
+    """Return when one of them is done; the others go on."""
+    futures = [asyncio.ensure_future(one) for one in awaitables]
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 async def _own(home: Home, kube: Any, take_over: bool) -> None:

@@ -59,6 +59,9 @@ class Operator:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._ready = False
+        self._unseen: set[WorkKey] = set()
+        self.caught_up = asyncio.Event()
+        """Every run that existed at the start was looked at once: their statuses are no longer memories."""
 
     async def start(self) -> None:
         """Learn everything there is, then begin to work. Raises ApiError while the API server is away."""
@@ -66,8 +69,10 @@ class Operator:
         for plural in (POOLS, LEASES, CONFIG_MAPS, RUNS):
             await self._list(plural)
         self._ready = True
-        for namespace, name in self.store.runs.objects:
-            self.queue.add(("run", namespace, name))
+        self._unseen = {("run", *key) for key in self.store.runs.objects}
+        for key in self._unseen:
+            self.queue.add(key)
+        self._saw(None)
         for _, name in self.store.pools.objects:
             self.queue.add(("pool", "", name))
         for _, name in self.store.leases.objects:
@@ -168,10 +173,19 @@ class Operator:
 
     # --- work
 
+    def _saw(self, key: WorkKey | None) -> None:
+        if key is not None:
+            self._unseen.discard(key)
+        if not self._unseen:
+            self.caught_up.set()
+
     async def _work(self, key: WorkKey) -> float | None:
         what, namespace, name = key
         if what == "run":
-            return await self._runs.reconcile((namespace, name))
+            try:
+                return await self._runs.reconcile((namespace, name))
+            finally:
+                self._saw(key)
         if what == "unit":
             return await self._sweeper.unit(f"{namespace}.{name}")
         if what == "lease":
