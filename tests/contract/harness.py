@@ -186,11 +186,15 @@ class ProcessHarness(Harness):
         return self.home / "scopes/runs/units" / name
 
     async def close(self) -> None:
-        for seen in await self.runtime.units():
-            await self.runtime.stop(seen.name, grace_seconds=0, force=True)
-        await self.runtime.shut_down_scope(True)
-        await self.runtime.close()
-        shutil.rmtree(self.home, ignore_errors=True)
+        try:
+            for seen in await self.runtime.units():
+                await self.runtime.stop(seen.name, grace_seconds=0, force=True)
+            await self.runtime.shut_down_scope(True)
+        finally:
+            await self.runtime.close()
+            if (supervisord := self.runtime._scope.holder()) is not None:
+                proc.send(supervisord, signal.SIGKILL)
+            shutil.rmtree(self.home, ignore_errors=True)
 
 
 def free_port() -> int:

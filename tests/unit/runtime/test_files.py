@@ -36,7 +36,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = str(tmp_path / "file")
     records.write(path, b"old")
 
-    def full(fd: int) -> None:
+    def full(_fd: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -68,7 +68,7 @@ def test_a_full_disk_drops_the_oldest_backups_first(tmp_path, monkeypatch):
         records.write(path, b"x")
         os.utime(path, (1000 - age, 1000 - age))
     free = iter([0.01, 0.01, 0.01, 0.06])
-    monkeypatch.setattr(logs, "free_part", lambda path: next(free))
+    monkeypatch.setattr(logs, "free_part", lambda _: next(free))
     assert logs.drop_oldest(scope) == 2
     assert sorted(os.listdir(unit.logs)) == ["stdout.log", "stdout.log.1"]
 

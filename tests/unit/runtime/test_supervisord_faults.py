@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import pytest
 from tests.contract.harness import eventually
 
 from mainstay.api.program import RestartPolicyType
@@ -247,8 +248,12 @@ async def test_stop_of_an_orphan_with_a_waiting_fence(place):
     await place.running(attempt=2)
 
 
-async def test_scopes_do_not_own_each_other(place):
-    """An operator is itself a unit of the system scope: stopping it stops none of the bots it started."""
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_scopes_do_not_own_each_other(place, adopted):
+    """An operator is itself a unit of the system scope: stopping it stops none of the bots it started.
+
+    Not even one that erased its environment, and that it adopted when the bot's supervisord died.
+    """
     code = (
         "import asyncio, sys; from pathlib import Path\n"
         "from mainstay.runtime.process import ProcessRuntime\n"
@@ -256,7 +261,7 @@ async def test_scopes_do_not_own_each_other(place):
         "async def main():\n"
         "    inner = ProcessRuntime(Path(sys.argv[1]), 'inner', home_id=sys.argv[2])\n"
         "    await inner.start_up()\n"
-        "    await inner.start(UnitSpec('default.inner', 'uid-9', 1, ('sleep', '1000')))\n"
+        "    await inner.start(UnitSpec('default.inner', 'uid-9', 1, ('env', '-i', '/bin/sleep', '1000')))\n"
         "    await asyncio.sleep(1000)\n"
         "asyncio.run(main())\n"
     )
@@ -268,6 +273,13 @@ async def test_scopes_do_not_own_each_other(place):
     unit = inner._dir.unit("default.inner")
     await eventually(lambda: unit.leader() is not None and unit.leader().stage == "Exec")
     bot = unit.leader().process
+    await eventually(lambda: not proc.environ(bot.pid))
+    if adopted:
+        operator = (await place.runtime.observe("operator")).leader
+        proc.send(operator, signal.SIGSTOP)  # else it would have a new supervisord at once
+        keeper = proc.identify(int((place.home / "scopes/inner/supervisord.pid").read_text()))
+        proc.send(keeper, signal.SIGKILL)
+        await eventually(lambda: proc.look(bot).parent == operator.pid)
     for force in (False, True):
         await place.runtime.stop("operator", grace_seconds=0, force=force)
     await place.until("operator", UnitState.EXITED)

@@ -178,6 +178,7 @@ def write_spec(
         let_user_in(unit, spec, who)
     records.write_if_changed(unit.file("run"), scope.run_text(unit.path))
     records.write(unit.file("spec"), content)
+    records.sweep(unit.path)
     records.sync_directory(unit.path)
     return write_section(unit, str(spec.restart.policy))
 

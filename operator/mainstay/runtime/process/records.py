@@ -7,10 +7,14 @@ record without it was torn and counts as absent.
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from collections.abc import Iterable, Sequence
 
 from mainstay.runtime import effects
+
+_numbers = itertools.count()
 
 Entries = Sequence[tuple[str, str]]
 
@@ -46,7 +50,7 @@ def sync_directory(path: str) -> None:
 
 def write(path: str, content: bytes, mode: int = 0o600, *, sync: bool = True) -> None:
     """Replace a file: temp, fsync, rename. The caller syncs the directory, once for many files."""
-    temp = f"{path}.{os.getpid()}.tmp"
+    temp = f"{path}.{os.getpid()}-{next(_numbers)}.tmp"
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         os.fchmod(fd, mode)
@@ -70,6 +74,13 @@ def write_if_changed(path: str, content: bytes, mode: int = 0o600) -> bool:
         return False
     write(path, content, mode)
     return True
+
+
+def sweep(directory: str, age: float = 60.0) -> None:
+    """Delete temporary files that a crash left, once they are `age` seconds old."""
+    for entry in os.scandir(directory):
+        if entry.name.endswith(".tmp") and entry.stat().st_mtime < time.time() - age:
+            discard(entry.path)
 
 
 def read(path: str) -> bytes | None:

@@ -54,15 +54,19 @@ class Supervisor:
     def __init__(self, socket: str) -> None:
         self._socket = socket
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def close(self) -> None:
-        """Close connections."""
+        """Close connections, for good."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     async def call(self, method: str, *params: Any, timeout: float = CALL_SECONDS) -> Any:
         """One call. Raises FaultError, or RuntimeUnavailableError when there is no answer."""
+        if self._closed:
+            raise RuntimeUnavailableError("this runtime was closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.UnixConnector(self._socket, force_close=True, limit=8),

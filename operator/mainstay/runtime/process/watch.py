@@ -144,15 +144,16 @@ class Watch:
 
     async def close(self) -> None:
         """End our tasks and descriptors; processes are not touched."""
-        for task in self._tasks:
+        tasks = [*self._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._inotify is not None:
             self._inotify.close()
         for watched in [*self._leaders.values(), *([self._supervisord] if self._supervisord else [])]:
             self._release(watched)
         self._leaders.clear()
         self._supervisord = None
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _spawn(self, coroutine: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.create_task(coroutine, name=name)
