@@ -44,6 +44,13 @@ def operator(
             "--embedded", help="The cluster is the home's own, without controllers: also finish namespaces."
         ),
     ] = False,
+    impersonate: Annotated[
+        bool,
+        typer.Option(
+            "--impersonate",
+            help="Act as user mainstay-operator, with a kubeconfig that may: owned runs are closed to others.",
+        ),
+    ] = False,
     take_over: Annotated[
         bool,
         typer.Option(
@@ -74,7 +81,7 @@ def operator(
         # Whatever supervises us may have made us the reaper of our descendants. Supervisors of bots must
         # not become our children: they outlive us.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-        code = asyncio.run(_main(place, kubeconfig, context, embedded, take_over, health))
+        code = asyncio.run(_main(place, kubeconfig, context, embedded, impersonate, take_over, health))
     raise typer.Exit(code)
 
 
@@ -96,6 +103,7 @@ async def _main(
     kubeconfig: str | None,
     context: str | None,
     embedded: bool,
+    impersonate: bool,
     take_over: bool,
     health: str | None,
 ) -> int:
@@ -104,11 +112,13 @@ async def _main(
     from mainstay import handlers
     from mainstay.runtime.process.runtime import ProcessRuntime
     from mainstay.shell.kube import Kube
-    from mainstay.shell.operator import HistoryLostError, Operator
+    from mainstay.shell.operator import Operator
+    from mainstay.shell.store import HistoryLostError
 
     stop, started = asyncio.Event(), asyncio.Event()
     _on_signals(stop)
-    kube = await Kube.connect(kubeconfig, context)
+    kube = await Kube.connect(kubeconfig, context, as_operator=impersonate)
+    admin = await Kube.connect(str(home.kubeconfig)) if embedded else None
     background: list[asyncio.Task[Any]] = []
     runtime = ProcessRuntime(home.root, "runs", home_id=home.identity(), extra_env=_user_env())
     worker = Operator(kube, runtime, ephemeral_ports=_ephemeral_ports())
@@ -117,10 +127,10 @@ async def _main(
         await _own(home, kube, take_over)
         await runtime.start_up()
         await worker.start()
-        if embedded:
+        if admin is not None:
             from mainstay.controlplane import namespaces
 
-            background.append(asyncio.create_task(namespaces.run(kube)))
+            background.append(asyncio.create_task(namespaces.run(admin)))
         background.append(
             watching := asyncio.create_task(
                 kopf.operator(
@@ -156,6 +166,8 @@ async def _main(
         await worker.close()
         await runtime.close()
         await kube.close()
+        if admin is not None:
+            await admin.close()
 
 
 async def _either(*awaitables: Awaitable[Any]) -> None:

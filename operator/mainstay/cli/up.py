@@ -73,6 +73,10 @@ async def _up(
         else:
             admin = operators = Path(kubeconfig).absolute()
             embedded = False
+            if not admin.is_file():
+                fail(f"there is no {admin}")
+            if not home.kubeconfig.exists():
+                home.kubeconfig.symlink_to(admin)  # where the other commands look
         kube = await Kube.connect(str(admin), context)
         try:
             fresh = await _objects(home, kube, ports, quickstart)

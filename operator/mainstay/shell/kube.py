@@ -19,6 +19,8 @@ Object = dict[str, Any]
 
 RUNS, LEASES, POOLS, CONFIG_MAPS = "strategyruns", "portleases", "portpools", "configmaps"
 
+OPERATOR_IDENTITY = {"Impersonate-User": "mainstay-operator", "Impersonate-Group": "mainstay:operators"}
+
 TIMEOUT_SECONDS = 30.0
 PAGE = 500
 
@@ -64,12 +66,18 @@ def core_path(plural: str, namespace: str = "", name: str = "") -> str:
 class Kube:
     """A connection to one API server. Every method raises ApiError or ApiUnavailableError."""
 
-    def __init__(self, api: client.ApiClient) -> None:
+    def __init__(self, api: client.ApiClient, identity: Mapping[str, str] | None = None) -> None:
         self._api = api
+        self._identity = dict(identity or {})
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
-        """Use that kubeconfig; without one the usual: $KUBECONFIG, ~/.kube/config, the Pod's own account."""
+    async def connect(
+        cls, kubeconfig: str | None = None, context: str | None = None, *, as_operator: bool = False
+    ) -> Self:
+        """Use that kubeconfig; without one the usual: $KUBECONFIG, ~/.kube/config, the Pod's own account.
+
+        `as_operator` acts as the operator's own user, whom the ownership policy lets through.
+        """
         configuration = client.Configuration()
         configuration.connection_pool_maxsize = 64
         if kubeconfig is not None or context is not None:
@@ -78,7 +86,7 @@ class Kube:
             )
         else:
             await config.load_config(client_configuration=configuration)
-        return cls(client.ApiClient(configuration))
+        return cls(client.ApiClient(configuration), OPERATOR_IDENTITY if as_operator else None)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -95,7 +103,7 @@ class Kube:
     ) -> Object:
         """One request; JSON in, JSON out."""
         target = self._api.configuration.host + url + (f"?{urlencode(query)}" if query else "")
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = {"Accept": "application/json", "Content-Type": content_type, **self._identity}
         try:
             await self._api.update_params_for_auth(headers, [], ["BearerToken"], url, method, body)
             response = await self._api.rest_client.request(

@@ -21,7 +21,7 @@ from mainstay.shell.kube import CONFIG_MAPS, LEASES, POOLS, RUNS, ApiError, Kube
 from mainstay.shell.queue import Queue
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.runs import RunReconciler
-from mainstay.shell.store import Kind, Object, Store, key_of
+from mainstay.shell.store import HistoryLostError, Kind, Object, Store, key_of, version_of
 from mainstay.shell.sweep import Sweeper
 
 logger = logging.getLogger(__name__)
@@ -34,10 +34,6 @@ WATCHED = (RUNS, LEASES, POOLS, CONFIG_MAPS)
 
 WorkKey = tuple[str, str, str]
 """(what, namespace, name): what is run, unit, lease or pool."""
-
-
-class HistoryLostError(Exception):
-    """The API server is older than what we have seen: restored from a snapshot. Only a fresh start is safe."""
 
 
 class Operator:
@@ -184,6 +180,9 @@ class Operator:
         if what == "run":
             try:
                 return await self._runs.reconcile((namespace, name))
+            except HistoryLostError as error:
+                self._give_up(error)
+                raise
             finally:
                 self._saw(key)
         if what == "unit":
@@ -222,6 +221,10 @@ class Operator:
         if task.cancelled() or (error := task.exception()) is None:
             return
         logger.error("%s", error, exc_info=error)
+        self._give_up(error)
+
+    def _give_up(self, error: BaseException) -> None:
+        """Nothing of what we know can be trusted any more: whoever runs us must start afresh."""
         if self.lost is not None and not self.lost.done():
             self.lost.set_exception(error)
 
@@ -266,7 +269,7 @@ class Operator:
         kind.newest = max(kind.newest, version)
         for key in [k for k in kind.objects if k not in seen]:
             obj = kind.objects[key]
-            if int(obj["metadata"]["resourceVersion"]) <= version:
+            if version_of(obj) <= version:
                 self.on_event(plural, True, obj)
 
 

@@ -21,7 +21,7 @@ from mainstay.shell.executor import Executor
 from mainstay.shell.gather import Gatherer, Memory
 from mainstay.shell.kube import LEASES, RUNS, ApiError, Kube, path
 from mainstay.shell.recorder import Recorder
-from mainstay.shell.store import Key, Store
+from mainstay.shell.store import HistoryLostError, Key, Store, version_of
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +132,8 @@ class RunReconciler:
         known = self._store.runs.objects.get(key)
         obj = await self._kube.get(path(RUNS, key[0], key[1]))
         if obj is not None:
+            if known is not None and version_of(obj) < version_of(known):
+                raise HistoryLostError(f"StrategyRun {key[0]}/{key[1]} is older than it was seen before")
             self._store.put_run(obj)
         elif known is not None:
             self._store.drop_run(known)

@@ -31,13 +31,18 @@ _HOLDING = frozenset(
 )
 
 
+class HistoryLostError(Exception):
+    """The API server is older than what we have seen: restored from a snapshot. Only a fresh start is safe."""
+
+
 def key_of(obj: Object) -> Key:
     """The key of an object."""
     meta = obj["metadata"]
     return meta.get("namespace", ""), meta["name"]
 
 
-def _version(obj: Object) -> int:
+def version_of(obj: Object) -> int:
+    """Return the resourceVersion as the number it is: comparable since Kubernetes 1.35."""
     return int(obj["metadata"].get("resourceVersion") or 0)
 
 
@@ -50,10 +55,10 @@ class Kind:
 
     def put(self, obj: Object) -> bool:
         """Take the object in; False if we know a newer version of it."""
-        key, version = key_of(obj), _version(obj)
+        key, version = key_of(obj), version_of(obj)
         self.newest = max(self.newest, version)
         known = self.objects.get(key)
-        if known is not None and _version(known) >= version:
+        if known is not None and version_of(known) >= version:
             return False
         self.objects[key] = obj
         return True
@@ -114,7 +119,7 @@ class Store:
         obj = self.runs.objects.get(key)
         if obj is None:
             return None
-        version = _version(obj)
+        version = version_of(obj)
         cached = self._parsed.get(key)
         if cached is not None and cached[0] == version and cached[1].metadata.uid == obj["metadata"]["uid"]:
             return cached[1]
@@ -171,9 +176,7 @@ class Store:
 
     def _index_waiting(self, key: Key, run: StrategyRun) -> None:
         waits = run.status.phase is RunPhase.PENDING and any(
-            c.type == "PortAllocated"
-            and c.reason in (reasons.POOL_EXHAUSTED, reasons.PORT_TAKEN, reasons.POOL_NOT_FOUND)
-            for c in run.status.conditions
+            c.type == "PortAllocated" and c.reason != reasons.RELEASED for c in run.status.conditions
         )
         if waits and run.spec.control_api is not None and run.metadata.deletion_timestamp is None:
             created = run.metadata.creation_timestamp

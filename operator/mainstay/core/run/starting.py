@@ -41,7 +41,7 @@ def begin(s: RunSnapshot) -> RunPlan:
             port_trouble=(choice.reason, choice.message),
             changes={"process": None},
         )
-        return settle(s, status, Wait(FOREIGN_PORT_RETRY_SECONDS))
+        return settle(s, status, Wait(FOREIGN_PORT_RETRY_SECONDS if s.ports.foreign else None))
     return Write(_claim(s, choice, s.status.attempt + 1))
 
 
