@@ -185,6 +185,7 @@ def _living(world: World, s: RunSnapshot, held: set[int], ready: str | None) -> 
         "lives as claimed": s.unit.attempt == s.status.attempt and s.unit.port == port,
         "holds its lease and no other": held == ({port} - {None}),
         "has a port where one is asked": (port is None) == (s.spec.control_api is None),
+        "has the port that is asked": s.spec.control_api is None or s.spec.control_api.port in {None, port},
         "lives with what is declared": s.unit.inputs_hash in {"", s.inputs.hash},
         "is defined": s.unit.defined or not world.ready,
     }

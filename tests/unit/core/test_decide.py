@@ -2,117 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.unit.core.words import DELETE, NONCE, OTHERS, PAUSE, PORT, ROLL, RUN, STOP, U, check, unit
 from tests.unit.core.worlds import (
-    GENERATION,
-    HASH,
-    NOW,
     OLD_HASH,
     OTHER_UID,
     PROBLEM,
-    UID,
-    World,
-    a_lease,
-    a_run,
-    a_unit,
 )
 
-from mainstay.api.conditions import find
 from mainstay.api.strategyrun import RunPhase
 from mainstay.core import reasons
-from mainstay.core.plan import (
-    Act,
-    AddFinalizer,
-    CreateLease,
-    DefineUnit,
-    DeleteLease,
-    PauseUnit,
-    RemoveFinalizer,
-    RemoveUnit,
-    ResumeUnit,
-    StartUnit,
-    StopUnit,
-    Wait,
-    Write,
-)
-from mainstay.core.run.decide import RunPlan, decide
-from mainstay.core.snapshot import Inputs, Problem
-from mainstay.core.unit import Exit, Unit, UnitState
-
-U = UnitState
-PORT = 8000
-OTHERS = {PORT: "StrategyRun default/other"}
-CLAIMED = {
-    "attempt": 1,
-    "port": PORT,
-    "inputs_hash": HASH,
-    "handled_restart_nonce": 0,
-    "run_id": UID,
-    "observed_generation": GENERATION,
-}
-RUN, PAUSE, STOP = {"state": "Running"}, {"state": "Paused"}, {"state": "Stopped"}
-DELETE = {"deleting": True}
-ROLL, NONCE = {"hash": OLD_HASH}, {"restart_nonce": 5}
-
-
-def told(plan: RunPlan) -> str:
-    """A plan in a few words: what is written is phase and reason, with claims where they are new."""
-    match plan:
-        case Write(status=status):
-            ready = find(status.conditions, "Ready")
-            return f"{status.phase} {ready.reason if ready else ''} {status.attempt}:{status.port or '-'}"
-        case Act(action=CreateLease(port=port)):
-            return f"lease {port}"
-        case Act(action=DeleteLease(name=name)):
-            return f"give back {name}"
-        case Act(action=StartUnit() as start):
-            return f"start {start.attempt}:{start.port or '-'}" + (" paused" if start.paused else "")
-        case Act(action=StopUnit(force=force)):
-            return "kill" if force else "stop"
-        case Act(action=RemoveUnit()):
-            return "forget"
-        case Act(action=action):
-            words = {
-                PauseUnit: "pause",
-                ResumeUnit: "resume",
-                DefineUnit: "define",
-                AddFinalizer: "guard",
-                RemoveFinalizer: "let go",
-            }
-            return words[type(action)]
-        case Wait(seconds=seconds, poll=poll):
-            return "poll" if poll else f"wait {seconds:g}" if seconds is not None else "wait"
-    raise AssertionError(plan)
-
-
-def a_world(phase: RunPhase | None, unit: Unit, asked: dict[str, Any], **about: Any) -> World:
-    """By default a run with a port, its lease held, and a unit that fits its claims."""
-    asked = dict(asked)
-    status = {**CLAIMED, "phase": phase, "inputs_hash": asked.pop("hash", HASH), **asked.pop("status", {})}
-    status["reason"] = asked.pop("reason", reasons.STARTING)
-    leases = {port: a_lease(port) for port in about.pop("leased", (PORT,))}
-    run = a_run(control_api=asked.pop("api", {}), status=status, **asked)
-    return World(run=run, unit=unit, leases=leases, **about)
-
-
-def unit(state: UnitState, **changes: Any) -> Unit:
-    return a_unit(state, **({"port": PORT} | changes if state is not U.ABSENT else {}))
-
-
-def check(
-    phase: RunPhase | None, seen: Unit, asked: dict[str, Any], about: dict[str, Any], plan: str
-) -> None:
-    world = a_world(phase, seen, asked, **about)
-    answer = world.decide()
-    assert told(answer) == plan
-    if isinstance(answer, Write):
-        world.apply(answer)
-        again = world.decide()
-        assert not isinstance(again, Write) or again.status != answer.status, "the same write again"
-
+from mainstay.core.snapshot import Inputs
+from mainstay.core.unit import Exit, Unit
 
 Case = tuple[Unit, dict[str, Any], dict[str, Any], str]
 OLDER = {"attempt": 0, "inputs_hash": OLD_HASH}
@@ -354,66 +257,3 @@ def test_table(
     phase: RunPhase | None, seen: Unit, asked: dict[str, Any], about: dict[str, Any], plan: str
 ) -> None:
     check(phase, seen, asked, about, plan)
-
-
-@pytest.mark.parametrize("phase", [None, *RunPhase], ids=str)
-def test_the_finalizer_comes_first(phase: RunPhase | None) -> None:
-    check(phase, unit(U.RUNNING), {"finalizer": False}, {}, "guard")
-    check(phase, unit(U.RUNNING), {"finalizer": False} | DELETE, {}, "wait")
-
-
-def test_trouble_is_told_once_and_waited_out() -> None:
-    world = a_world(RunPhase.STARTING, unit(U.ABSENT), RUN)
-    problem = Problem(reasons.SECRET_NOT_FOUND, "Secret s does not exist.", True, 5.0)
-    first = decide(replace(world.snapshot(), problem=problem))
-    assert isinstance(first, Write)
-    stalled = find(first.status.conditions, "Stalled")
-    assert stalled is not None
-    assert (stalled.status, stalled.message) == ("True", "Secret s does not exist.")
-    assert (first.status.attempt, first.status.port) == (1, PORT)
-    world.apply(first)
-    assert decide(replace(world.snapshot(), problem=problem)) == Wait(5.0)
-    assert told(world.decide()) == "start 1:8000"
-
-
-def test_a_rest_of_a_port_is_waited_out() -> None:
-    world = a_world(RunPhase.STOPPING, unit(U.EXITED), STOP, quarantine=30)
-    stopped = world.decide()
-    assert isinstance(stopped, Write)
-    assert stopped.status.stopped_at == NOW
-    world.apply(stopped)
-    assert world.decide() == Wait(30.0)
-    world.pass_time(29.0)
-    assert world.decide() == Wait(1.0)
-    world.pass_time(1.0)
-    assert told(world.decide()) == "give back port-8000"
-
-
-NONCES = {"raised": (3, 7), "lowered": (7, 3), "from nothing": (None, 7)}
-
-
-@pytest.mark.parametrize(("handled", "nonce"), NONCES.values(), ids=NONCES)
-def test_a_nonce_is_consumed_once_by_the_write_before_the_stop(handled: int | None, nonce: int) -> None:
-    asked = {"restart_nonce": nonce, "status": {"handled_restart_nonce": handled}}
-    world = a_world(RunPhase.RUNNING, unit(U.RUNNING), asked)
-    plan = world.decide()
-    assert isinstance(plan, Write)
-    if handled is None:
-        assert told(plan) == "Running Running 1:8000"
-        return
-    assert told(plan) == "Stopping RestartRequested 1:8000"
-    assert plan.status.handled_restart_nonce == nonce
-    world.apply(plan)
-    world.unit = unit(U.EXITED)
-    begun = world.decide()
-    assert told(begun) == "Starting Starting 2:8000"
-    assert world.snapshot().rolls is None
-
-
-def test_ready_is_unknown_before_anything_was_settled() -> None:
-    world = World(run=a_run())
-    plan = world.decide()
-    assert isinstance(plan, Write)
-    said = {c.type: str(c.status) for c in plan.status.conditions}
-    assert said == {"Ready": "Unknown", "Serving": "False", "Reconciling": "True", "Stalled": "False"}
-    assert plan.status.run_id == UID

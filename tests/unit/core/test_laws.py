@@ -39,7 +39,7 @@ def follow(world: World) -> tuple[list[str], bool]:
     raise AssertionError(("no end", story))
 
 
-@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(worlds())
 def test_every_plan_is_allowed_and_all_paths_end_where_the_spec_asks(world: World) -> None:
     story, judged = follow(world)
@@ -49,7 +49,7 @@ def test_every_plan_is_allowed_and_all_paths_end_where_the_spec_asks(world: Worl
         assert not missing, (missing, story)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(worlds())
 def test_deciding_changes_nothing_and_always_answers_the_same(world: World) -> None:
     s = world.snapshot()
@@ -58,7 +58,7 @@ def test_deciding_changes_nothing_and_always_answers_the_same(world: World) -> N
     assert repr(s) == before
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(worlds(), worlds())
 def test_a_wish_that_changes_on_the_way_is_met_too(world: World, other: World) -> None:
     """The spec, the clock and the ports become others after a few passes; what was claimed stays."""
