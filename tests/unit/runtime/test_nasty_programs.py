@@ -50,7 +50,7 @@ KINDS = {
 
 
 def program(kind: str, then: str = "time.sleep(1000)") -> tuple[str, ...]:
-    code = textwrap.dedent(HELPER) + KINDS[kind] + "\nimport os\nos.wait() if 0 else None\n" + then + "\n"
+    code = textwrap.dedent(HELPER) + KINDS[kind] + "\n" + then + "\n"
     return (PYTHON, "-c", code)
 
 
@@ -126,7 +126,7 @@ async def test_the_brake_ends_the_whole_tree(place):
 
 async def test_what_a_program_leaves_behind_is_ended(place):
     """No stop, no restart: the leader exits and a helper stays. The unit is gone only without it."""
-    argv = program("ignores-term", "os._exit(0)")
+    argv = program("ignores-term", "while not os.path.exists('helper'): time.sleep(0.01)\nos._exit(0)")
     await place.runtime.start(place.spec(argv=argv, policy=RestartPolicyType.NEVER, grace_seconds=0.3))
     helper = await helper_of(place)
     seen = await place.runtime.observe(BOT)

@@ -223,3 +223,18 @@ async def test_a_home_that_is_too_long_says_so():
     runtime = ProcessRuntime(Path("/tmp") / ("x" * 90), "runs", home_id="h")
     with pytest.raises(Exception, match="MAINSTAY_HOME"):
         await runtime.start_up()
+
+
+async def test_where_each_programs_output_begins(place):
+    loop = "echo out; echo err >&2; while ! [ -e go ]; do sleep 0.01; done; rm go; exit 3"
+    await place.running(argv=("/bin/sh", "-c", loop))
+    unit = place.runtime._dir.unit(BOT)
+    await eventually(lambda: os.path.getsize(unit.stderr) == 4)
+    (place.unit_path(BOT) / "data/go").touch()
+    await eventually(lambda: os.path.getsize(unit.stderr) == 8)
+    leader = unit.leader()
+    assert (leader.output_before, leader.output_from) == (0, 4)
+    assert (leader.errors_before, leader.errors_from) == (0, 4)
+    seen = await place.runtime.observe(BOT)
+    assert seen.exit is not None
+    assert (seen.exit.code, seen.exit.last_lines) == (3, ("err",))

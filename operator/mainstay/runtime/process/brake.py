@@ -59,8 +59,11 @@ def _programs(unit: UnitDir) -> set[ProcessId]:
     scan = Scan.take(_home_id(unit))
     leader = unit.leader()
     found = members.members_remembered(unit, scan, leader.process if leader else None)
-    fence = leader.process if leader is not None and leader.stage != "Exec" else None
-    return {one for one in found if one != fence and one.pid not in scan.fences}
+    if leader is None:
+        return {one for one in found if one.pid not in scan.fences}
+    # At stage Exec it has looked at the markers for the last time, even if it hasn't executed yet.
+    waits = leader.stage != "Exec"
+    return {one for one in found if (not waits if one == leader.process else one.pid not in scan.fences)}
 
 
 def _wait(processes: set[ProcessId], seconds: float) -> None:

@@ -244,6 +244,7 @@ class Fence:
             b"port": before.get(b"port", b""),
             b"previous": before.get(b"pid", b"") if ran else before.get(b"previous", b""),
             b"errors": before.get(b"errors", b"0"),
+            b"output": before.get(b"output", b"0"),
         }
         self.count_crash(ran and same_boot)
 
@@ -380,10 +381,6 @@ class Fence:
         same = spec.get(b"attempt") == earlier[b"attempt"]
         restarts = int(number(earlier, b"restarts"))
         again = same and number(earlier, b"streak") > 0
-        try:
-            size = posix.fstat(2).st_size
-        except OSError:
-            size = 0
         self.leader.update(
             {
                 b"stage": b"Exec",
@@ -395,7 +392,9 @@ class Fence:
                 b"inputs": spec.get(b"inputs", b""),
                 b"port": spec.get(b"port", b""),
                 b"errors_before": earlier[b"errors"],
-                b"errors": b"%d" % size,
+                b"errors": b"%d" % posix.fstat(2).st_size,
+                b"output_before": earlier[b"output"],
+                b"output": b"%d" % posix.fstat(1).st_size,
             }
         )
         self.write_leader()

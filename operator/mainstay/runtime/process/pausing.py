@@ -33,7 +33,7 @@ class Pauser:
         if leader is None:
             return  # a fence sees the marker; nothing of the user's runs
         if call is None:
-            await self._stop_members(unit)
+            await self._stop_members(unit, leader)
             return
         if marker is not None and marker.get("confirmed") == confirmation(leader):
             return
@@ -58,13 +58,16 @@ class Pauser:
             return None
         return leader.process
 
-    async def _stop_members(self, unit: UnitDir) -> None:
+    async def _stop_members(self, unit: UnitDir, leader: ProcessId) -> None:
+        """STOP until nobody moves. The leader counts even if it hasn't executed yet: it has looked already."""
         for _ in range(STABLE_ROUNDS):
             scan, found = await self._stopper.members(unit)
             moving = [
                 one
                 for one in found
-                if one.pid not in scan.fences and (seen := proc.look(one)) is not None and not seen.stopped
+                if (one == leader or one.pid not in scan.fences)
+                and (seen := proc.look(one)) is not None
+                and not seen.stopped
             ]
             if not moving:
                 return

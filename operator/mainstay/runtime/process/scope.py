@@ -191,6 +191,17 @@ class Scope:
                     return found
         return None
 
+    def _lock_is_free(self) -> bool:
+        """Whether nobody holds the scope's lock: who was launched has ended."""
+        lock = os.open(self.dir.lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(lock)
+        return True
+
     async def _launch(self, lock: int) -> None:
         kept = ("HOME", "USER", "LOGNAME", "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
         env = {name: os.environ[name] for name in kept if name in os.environ}
@@ -211,7 +222,7 @@ class Scope:
 
     async def _wait_answer(self, deadline: float) -> None:
         while not await self._answers(timeout=2.0):
-            if self.holder() is None and not await self._answers(timeout=2.0):
+            if self._lock_is_free() and not await self._answers(timeout=2.0):
                 errors = records.read(f"{self.dir.path}/supervisord.err") or b""
                 lines = errors.decode(errors="replace").strip().splitlines()
                 raise RuntimeUnavailableError(

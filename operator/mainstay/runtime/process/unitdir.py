@@ -34,6 +34,8 @@ class Leader:
     previous_pid: int = 0  # of the program before this one
     errors_from: int = 0  # offset in stderr.log where this program's lines begin
     errors_before: int = 0  # the same of the program before
+    output_from: int = 0  # the same for stdout.log
+    output_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ class UnitDir:
             previous_pid=_integer(get("previous", "")),
             errors_from=_integer(get("errors", "")),
             errors_before=_integer(get("errors_before", "")),
+            output_from=_integer(get("output", "")),
+            output_before=_integer(get("output_before", "")),
         )
 
     def rebuild_leader(self, leader: Leader) -> None:
