@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
+from mainstay.api.program import RestartPolicy
 from mainstay.api.strategyrun import StrategyRunSpec
 from mainstay.core import reasons
 from mainstay.core.expand import referenced
@@ -14,6 +16,8 @@ from mainstay.core.snapshot import Inputs
 
 ConfigMaps = Mapping[tuple[str, str], str | None]
 """(name, key) of every ConfigMap key that a run refers to → its text, None where it is missing."""
+
+DEFAULT_UMASK = 0o077
 
 _OURS_WITH_PORT = "CONTROL_API_PORT"
 
@@ -39,20 +43,38 @@ def inputs_of(spec: StrategyRunSpec, config_maps: ConfigMaps) -> Inputs:
     """
     if problem := _problem(spec, config_maps):
         return Inputs(problem=problem)
+    declared = {
+        "program": _told(_program(spec)),
+        "configFrom": _told(spec.config_from and spec.config_from.model_dump(exclude_none=True)),
+        "rest": spec.model_dump(mode="json", exclude_defaults=True, include={"config", "control_api"}),
+        "configMaps": [[name, key, config_maps.get((name, key))] for name, key in config_map_refs(spec)],
+    }
+    policy = spec.restart_policy or RestartPolicy()
+    if policy != RestartPolicy():
+        declared["restartPolicy"] = policy.model_dump(mode="json", exclude_defaults=True)
+    canonical = json.dumps(declared, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return Inputs(hash="sha256:" + hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest())
+
+
+def _program(spec: StrategyRunSpec) -> dict[str, Any]:
+    """The program as the process sees it: what says the same as the default is left out."""
     program = spec.program.model_dump(
         mode="json", exclude_defaults=True, exclude={"readiness", "termination_grace_period_seconds"}
     )
-    declared = {
-        "program": program,
-        "rest": spec.model_dump(
-            mode="json",
-            exclude_defaults=True,
-            include={"config", "config_from", "control_api", "restart_policy"},
-        ),
-        "configMaps": [[name, key, config_maps.get((name, key))] for name, key in config_map_refs(spec)],
-    }
-    canonical = json.dumps(declared, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return Inputs(hash="sha256:" + hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest())
+    if program.get("limits") == {}:
+        del program["limits"]
+    if "umask" in program and int(program["umask"], 8) == DEFAULT_UMASK:
+        del program["umask"]
+    if program.get("nice") == 0:
+        del program["nice"]
+    return program
+
+
+def _told(value: Any) -> Any:
+    """Without `optional: false`, which says what leaving it out says."""
+    if isinstance(value, dict):
+        return {k: _told(v) for k, v in value.items() if (k, v) != ("optional", False)}
+    return [_told(item) for item in value] if isinstance(value, list) else value
 
 
 def _problem(spec: StrategyRunSpec, config_maps: ConfigMaps) -> tuple[str, str] | None:

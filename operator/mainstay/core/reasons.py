@@ -43,3 +43,6 @@ SECRET_NOT_FOUND: Final = "SecretNotFound"
 CONFIG_INVALID: Final = "ConfigInvalid"
 STATUS_INVALID: Final = "StatusInvalid"
 RUNTIME_UNAVAILABLE: Final = "RuntimeUnavailable"
+
+CLAIMS: Final = frozenset({COMPLETED, FAILED, PREDECESSOR})
+"""Reasons of Ready that later passes go by: nothing else may overwrite them before they are acted on."""

@@ -19,6 +19,8 @@ SUFFIXES = {
     ConfigFormat.ENV: ".env",
 }
 
+DEPTH_MAX = 64
+
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -31,9 +33,10 @@ def render(config: Config) -> bytes:
 
     Raises ConfigInvalidError for what the format can't say: null in TOML, nesting in Env.
     """
+    _refuse_depth(config.values)
     match config.format:
         case ConfigFormat.YAML:
-            text = yaml.safe_dump(config.values, sort_keys=False, allow_unicode=True)
+            text = _yaml(config.values)
         case ConfigFormat.JSON:
             text = json.dumps(config.values, indent=2, ensure_ascii=False) + "\n"
         case ConfigFormat.TOML:
@@ -43,6 +46,22 @@ def render(config: Config) -> bytes:
         case _:
             assert_never(config.format)
     return text.encode()
+
+
+def _refuse_depth(value: Any, depth: int = 0) -> None:
+    """Refuse what no program would read, and no serializer would write without running out of stack."""
+    if depth > DEPTH_MAX:
+        raise ConfigInvalidError(f"spec.config.values are nested more than {DEPTH_MAX} levels deep")
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    for item in inner:
+        _refuse_depth(item, depth + 1)
+
+
+def _yaml(values: Mapping[str, Any]) -> str:
+    """Readable where that is also exact: YAML folds some line breaks of Unicode unless they are escaped."""
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    exact = yaml.safe_load(text) == values
+    return text if exact else yaml.safe_dump(values, sort_keys=False, allow_unicode=False)
 
 
 def _toml(values: Mapping[str, Any]) -> str:
@@ -62,7 +81,7 @@ def _null(value: Any, path: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def _env_value(key: str, value: Any) -> str:
-    """The value as systemd's EnvironmentFile, shells and dotenv parsers all read it."""
+    """The value as a shell reads it."""
     if not _ENV_NAME.fullmatch(key):
         raise ConfigInvalidError(f"spec.config.values has {key!r}, which is no name of a variable")
     if isinstance(value, bool):
@@ -74,6 +93,6 @@ def _env_value(key: str, value: Any) -> str:
     text = str(value)
     if re.fullmatch(r"[A-Za-z0-9_@%+=:,./-]*", text):
         return text
-    if "\n" in text or "\r" in text:
-        raise ConfigInvalidError(f"spec.config.values.{key} has a line break, which format Env can't say")
+    if set("\n\r\0") & set(text):
+        raise ConfigInvalidError(f"spec.config.values.{key} has a line break or NUL, which Env can't say")
     return "'" + text.replace("'", "'\\''") + "'"

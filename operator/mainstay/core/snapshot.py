@@ -123,6 +123,11 @@ class RunSnapshot:
         return Wish.PAUSE if self.spec.state is RunGoal.PAUSED else Wish.RUN
 
     @property
+    def wants_process(self) -> bool:
+        """Spec asks for a process, whatever the brake says."""
+        return not self.deleting and self.spec.state is not RunGoal.STOPPED
+
+    @property
     def reason(self) -> str:
         """The reason of the Ready condition: the claim that tells a roll from a stop or a completion."""
         return next((c.reason for c in self.status.conditions if c.type == "Ready"), "")
@@ -139,9 +144,9 @@ class RunSnapshot:
 
     @property
     def ended(self) -> bool:
-        """It ended by itself in a way its restart policy accepts; only a change starts it again."""
-        return self.reason in (reasons.COMPLETED, reasons.FAILED) and self.status.phase in (
-            RunPhase.STOPPING,
-            RunPhase.STOPPED,
-            RunPhase.FAILED,
+        """It ended by itself in a way its restart policy accepts, and nothing asks for another start since."""
+        return (
+            self.reason in (reasons.COMPLETED, reasons.FAILED)
+            and self.status.phase in (RunPhase.STOPPING, RunPhase.STOPPED, RunPhase.FAILED)
+            and self.rolls is None
         )

@@ -72,7 +72,7 @@ class Unit:
     started_at: float | None = None  # wall clock, seconds since the epoch
     restarts: int = 0  # by the supervisor, within the attempt
     exit: Exit | None = None  # of the process before the present one
-    stopping_seconds: float | None = None  # since the stop was begun, on a clock that never jumps
+    stopping_seconds: float | None = None  # since a stop was begun that no start has lifted; never jumps
     held_locally: bool = False  # braked by `mainstay stop --offline`
     deletion_witnessed: bool = False  # its owner's deletion was seen, so that a sweep may finish it
     defined: bool = True  # its files and the supervisor's program are as `start` left them

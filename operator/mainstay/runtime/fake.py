@@ -169,7 +169,7 @@ class FakeRuntime:
             restarts=record.restarts,
             exit=record.exit,
             stopping_seconds=None
-            if record.stopping_since is None or not live
+            if record.stopping_since is None
             else self.now - record.stopping_since,
             held_locally=record.held,
             deletion_witnessed=record.deleting,

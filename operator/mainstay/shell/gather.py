@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from mainstay.api.program import Readiness, TcpProbe
 from mainstay.api.strategyrun import RunPhase, StrategyRun
 from mainstay.core.inputs import config_map_refs, inputs_of
 from mainstay.core.names import unit_name
+from mainstay.core.readiness import readiness_of
 from mainstay.core.snapshot import Inputs, LeaseView, PortView, Problem, RunSnapshot
-from mainstay.core.unit import ProbeResult, Unit, UnitState
+from mainstay.core.unit import LIVE, ProbeResult, Unit, UnitState
 from mainstay.runtime.base import Runtime
 from mainstay.shell.store import Key, Store, Taken
 
@@ -19,7 +19,6 @@ FAILURES_BEFORE_NOT_READY = 3
 """Failed probes in a row before a run that was ready no longer counts as serving."""
 
 _SERVING = (RunPhase.STARTING, RunPhase.RUNNING, RunPhase.RESUMING)
-_CHOOSING = (None, RunPhase.PENDING, RunPhase.STARTING, RunPhase.STOPPING, RunPhase.STOPPED, RunPhase.FAILED)
 
 
 @dataclass(slots=True)
@@ -40,15 +39,6 @@ class Memory:
     inputs: Inputs = field(default_factory=Inputs)
     last_action: object = None
     repeats: int = 0
-
-
-def default_readiness(run: StrategyRun) -> Readiness | None:
-    """The declared readiness; tcp on the control port, or none, where nothing is declared."""
-    declared = run.spec.program.readiness
-    if declared is not None:
-        asked = (declared.tcp, declared.http, declared.exec)
-        return declared if any(a is not None for a in asked) else None
-    return Readiness(tcp=TcpProbe()) if run.spec.control_api is not None else None
 
 
 class Gatherer:
@@ -74,7 +64,7 @@ class Gatherer:
             pool = self._store.pool(before.spec.control_api.pool)
             pool_found = pool is not None
             quarantine = pool.spec.quarantine_seconds if pool else 0
-            if before.status.phase in _CHOOSING and unit.state is not UnitState.RUNNING:
+            if unit.state not in LIVE:
                 ports = pool.ports() if pool else ()
                 foreign = dict(await self._runtime.foreign_ports(ports, name))
         # From here on nothing awaits: what the store says of ports is still true when the plan is made.
@@ -123,7 +113,7 @@ class Gatherer:
         """Ask when it is due; one failure among successes does not count."""
         if run.status.phase not in _SERVING or unit.state is not UnitState.RUNNING:
             return None
-        readiness = default_readiness(run)
+        readiness = readiness_of(run.spec)
         if readiness is None:
             return ProbeResult(ready=True)
         pid = unit.leader.pid if unit.leader else 0

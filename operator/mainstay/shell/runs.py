@@ -155,16 +155,20 @@ class RunReconciler:
         where = ".".join(str(part) for part in first["loc"])
         message = f"{where}: {first['msg']}; correct it, nothing is done until then"
         status = dict(obj.get("status") or {})
-        stalled = {
-            "type": "Stalled",
-            "status": "True",
+        told = {
             "reason": reasons.STATUS_INVALID,
             "message": message,
             "lastTransitionTime": obj["metadata"].get("creationTimestamp"),
         }
+        new = [{"type": "Ready", "status": "False", **told}, {"type": "Stalled", "status": "True", **told}]
         kept = [c for c in status.get("conditions") or [] if isinstance(c, dict)]
         if any(c.get("type") == "Stalled" and c.get("message") == message for c in kept):
             return
-        status["conditions"] = [*(c for c in kept if c.get("type") != "Stalled"), stalled]
+        status["conditions"] = [*(c for c in kept if c.get("type") not in {"Ready", "Stalled"}), *new]
         logger.warning("StrategyRun %s/%s: %s", *key, message)
-        self._store.put_run(await self._kube.put_status(RUNS, obj, status))
+        try:
+            self._store.put_run(await self._kube.put_status(RUNS, obj, status))
+        except ApiError as refused:
+            if refused.code != HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise
+            logger.error("StrategyRun %s/%s: its status can't be written either: %s", *key, refused.message)

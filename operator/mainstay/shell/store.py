@@ -109,6 +109,7 @@ class Store:
         self.leases_by_uid: dict[str, dict[str, PortLease]] = {}
         self.claims: dict[int, dict[str, str]] = {}  # port → uid of the claiming run → words
         self.waiting: dict[Key, tuple[str, str]] = {}  # runs waiting for a port → (created, pool)
+        self._queued: set[Key] = set()  # of those, the ones that any port of the pool would serve
         self._parsed: dict[Key, tuple[int, StrategyRun]] = {}
         self._claimed: dict[str, int] = {}  # uid → port
 
@@ -151,6 +152,7 @@ class Store:
         key = key_of(obj)
         self._parsed.pop(key, None)
         self.waiting.pop(key, None)
+        self._queued.discard(key)
         self._unclaim(obj["metadata"]["uid"])
         return True
 
@@ -183,6 +185,8 @@ class Store:
             self.waiting[key] = (created.isoformat() if created else "", run.spec.control_api.pool)
         else:
             self.waiting.pop(key, None)
+        any_port = run.spec.control_api is not None and run.spec.control_api.port is None
+        (self._queued.add if key in self.waiting and any_port else self._queued.discard)(key)
 
     def older_waiting(self, key: Key, run: StrategyRun) -> int:
         """How many runs have waited longer for a port of the same pool."""
@@ -193,15 +197,18 @@ class Store:
         return sum(
             1
             for other, (since, pool) in self.waiting.items()
-            if pool == run.spec.control_api.pool and other != key and (since, other) < mine
+            if other in self._queued and pool == run.spec.control_api.pool and (since, other) < mine
         )
 
     # --- leases and pools
 
     def put_lease(self, obj: Object) -> bool:
-        """Take a lease in."""
+        """Take a lease in. It may have changed hands while no event told us."""
+        known = self.leases.objects.get(key_of(obj))
         if not self.leases.put(obj):
             return False
+        if known is not None:
+            self._unindex_lease(known)
         try:
             lease = PortLease.model_validate(obj)
         except ValidationError:
@@ -215,14 +222,17 @@ class Store:
         """A lease is gone."""
         if not self.leases.drop(obj):
             return False
-        port = obj["spec"]["port"]
-        lease = self.lease_by_port.pop(port, None)
-        if lease is not None:
-            held = self.leases_by_uid.get(lease.spec.holder.uid, {})
-            held.pop(lease.metadata.name, None)
-            if not held:
-                self.leases_by_uid.pop(lease.spec.holder.uid, None)
+        self._unindex_lease(obj)
         return True
+
+    def _unindex_lease(self, obj: Object) -> None:
+        lease = self.lease_by_port.pop(obj["spec"]["port"], None)
+        if lease is None:
+            return
+        held = self.leases_by_uid.get(lease.spec.holder.uid, {})
+        held.pop(lease.metadata.name, None)
+        if not held:
+            self.leases_by_uid.pop(lease.spec.holder.uid, None)
 
     def leases_of(self, uid: str) -> tuple[PortLease, ...]:
         """Leases held by that object."""

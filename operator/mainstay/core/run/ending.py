@@ -1,12 +1,17 @@
-"""From a living process to none: Stopping is finished before the next wish is looked at."""
+"""From a living process to none, and its port given back: in this order, always."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 from mainstay.api.strategyrun import RunPhase, StrategyRunStatus
 from mainstay.core import reasons
-from mainstay.core.plan import Act, Plan, StopUnit, Wait, Write
-from mainstay.core.run.outlook import outlook
-from mainstay.core.snapshot import RunSnapshot
+from mainstay.core.plan import Act, DeleteLease, Plan, RemoveFinalizer, RemoveUnit, StopUnit, Wait, Write
+from mainstay.core.run.outlook import outlook, settle
+from mainstay.core.run.words import exit_words
+from mainstay.core.snapshot import RunSnapshot, Wish
+from mainstay.core.unit import UnitState
 
 RunPlan = Plan[StrategyRunStatus]
 
@@ -16,7 +21,7 @@ _WORDS = {
     reasons.DELETING: "stopping, the run is being deleted",
     reasons.RESTART_REQUESTED: "stopping, to be started again as restartNonce asks",
     reasons.INPUTS_CHANGED: "stopping, to be started again with what was changed",
-    reasons.PORT_LOST: "stopping, its port belongs to someone else",
+    reasons.PORT_LOST: "stopping, to be started again with a port of its own",
 }
 
 
@@ -50,3 +55,52 @@ def ending(s: RunSnapshot) -> RunPlan:
     if elapsed < grace:
         return Wait(grace - elapsed)
     return Act(StopUnit(grace, force=True, deleting=s.deleting))
+
+
+def give_back(s: RunSnapshot) -> RunPlan | None:
+    """Delete the leases of a run that nothing lives of, after the pool's quarantine; None when there are none."""
+    if not s.leases:
+        return None
+    if s.ports.quarantine_seconds and s.status.stopped_at is not None:
+        rest = s.status.stopped_at + timedelta(seconds=s.ports.quarantine_seconds) - s.now
+        if rest > timedelta():
+            return Wait(rest.total_seconds())
+    lease = s.leases[0]
+    return Act(DeleteLease(lease.name, lease.uid, lease.resource_version))
+
+
+def at_rest(s: RunSnapshot) -> RunPlan:
+    """Nothing lives and nothing should: the port goes back, and it is said. A quarantine starts by saying so."""
+    status = _stopped(s)
+    if s.ports.quarantine_seconds and status != s.status:
+        return Write(status)
+    return give_back(s) or settle(s, status)
+
+
+def teardown(s: RunSnapshot) -> RunPlan:
+    """Nothing lives: forget the unit, give the port back, let the object go."""
+    if s.unit.state is UnitState.EXITED:
+        return Act(RemoveUnit(s.uid))
+    return give_back(s) or Act(RemoveFinalizer())
+
+
+def _stopped(s: RunSnapshot) -> StrategyRunStatus:
+    """Stopped as asked, held on the host, completed, or failed."""
+    seen: dict[str, Any] = {
+        "process": None,
+        "stopped_at": s.status.stopped_at or (s.now if s.status.attempt else None),
+    }
+    if s.wish is not Wish.STOP and s.reason == reasons.FAILED:
+        return outlook(
+            s, RunPhase.FAILED, reasons.FAILED, exit_words(s), ready=False, stalled=True, changes=seen
+        )
+    if s.wish is not Wish.STOP and s.reason == reasons.COMPLETED:
+        words = "the process ended with exit code 0"
+        return outlook(s, RunPhase.STOPPED, reasons.COMPLETED, words, changes=seen)
+    seen["handled_restart_nonce"] = s.spec.restart_nonce
+    if s.wants_process:
+        words = f"stopped on its host; `mainstay release {s.run.metadata.name}` lets it run again"
+        return outlook(
+            s, RunPhase.STOPPED, reasons.HELD_LOCALLY, words, ready=False, stalled=True, changes=seen
+        )
+    return outlook(s, RunPhase.STOPPED, reasons.STOPPED, "stopped, as spec.state asks", changes=seen)

@@ -1,0 +1,113 @@
+"""From a wish to a start: claim an attempt and a port, take the lease, start. In this order, always."""
+
+from __future__ import annotations
+
+from mainstay.api.strategyrun import RunPhase, StrategyRunStatus
+from mainstay.core import reasons
+from mainstay.core.plan import Act, CreateLease, DeleteLease, Plan, StartUnit, Wait, Write
+from mainstay.core.run import ports
+from mainstay.core.run.ending import give_back, stop_because
+from mainstay.core.run.outlook import outlook, settle
+from mainstay.core.snapshot import RunSnapshot, Wish
+from mainstay.core.unit import UnitState
+
+RunPlan = Plan[StrategyRunStatus]
+
+FOREIGN_PORT_RETRY_SECONDS = 5.0
+"""A stranger's listener gives no event when it goes."""
+
+
+def begin(s: RunSnapshot) -> RunPlan:
+    """Claim the next attempt, or say why there can't be one. Nothing of the unit lives."""
+    if s.inputs.problem:
+        return _pending(s, *s.inputs.problem, stalled=True)
+    choice = ports.choose(s)
+    if isinstance(choice, ports.NoPort):
+        return _pending(
+            s,
+            choice.reason,
+            choice.message,
+            stalled=choice.needs_person,
+            port_trouble=(choice.reason, choice.message),
+        )
+    attempt = max(1, s.status.attempt if unused_claim(s) else s.status.attempt + 1)
+    claim = outlook(
+        s,
+        RunPhase.STARTING,
+        reasons.STARTING,
+        f"starting attempt {attempt}" + (f" on port {choice}" if choice else ""),
+        changes={
+            "port": choice,
+            "attempt": attempt,
+            "restarts": 0,
+            "inputs_hash": s.inputs.hash,
+            "handled_restart_nonce": s.spec.restart_nonce,
+            "process": None,
+            "started_at": None,
+            "stopped_at": None,
+        },
+    )
+    return settle(s, claim, Wait(poll=True))
+
+
+def unused_claim(s: RunSnapshot) -> bool:
+    """An attempt is claimed and was never started, so the claim may still be changed."""
+    return s.status.phase is RunPhase.STARTING and not s.live and s.unit.attempt != s.status.attempt
+
+
+def _pending(
+    s: RunSnapshot, reason: str, message: str, *, stalled: bool, port_trouble: tuple[str, str] | None = None
+) -> RunPlan:
+    """It can't be started now: say why first, then give back what it holds."""
+    seen_exit = s.now if s.unit.state is UnitState.EXITED else None
+    status = outlook(
+        s,
+        RunPhase.PENDING,
+        reason,
+        message,
+        ready=False,
+        stalled=stalled,
+        port_trouble=port_trouble,
+        changes={"process": None, "stopped_at": s.status.stopped_at or seen_exit},
+    )
+    if status != s.status:
+        return Write(status)
+    return give_back(s) or Wait(FOREIGN_PORT_RETRY_SECONDS if s.ports.foreign else None)
+
+
+def launch(s: RunSnapshot) -> RunPlan:
+    """Under a claim that was never started: the lease, then the start. A port that was lost is chosen anew."""
+    port = s.status.port
+    if s.rolls or s.inputs.problem or (port is None) != (s.spec.control_api is None):
+        return begin(s)
+    for lease in s.leases:
+        if lease.port != port:
+            return Act(DeleteLease(lease.name, lease.uid, lease.resource_version))
+    if port is not None and s.spec.control_api is not None:
+        if ports.blocked(s, port):
+            return begin(s)
+        if not s.leases:
+            return Act(CreateLease(port, s.spec.control_api.pool))
+    return Act(
+        StartUnit(
+            attempt=s.status.attempt,
+            port=port,
+            inputs_hash=s.status.inputs_hash or "",
+            paused=s.wish is Wish.PAUSE,
+        )
+    )
+
+
+def leased(s: RunSnapshot) -> RunPlan | None:
+    """What is missing between a living process and the lease of its port, or None when nothing is."""
+    api, port = s.spec.control_api, s.status.port
+    for lease in s.leases:
+        if lease.port not in (port, s.unit.port):
+            return Act(DeleteLease(lease.name, lease.uid, lease.resource_version))
+    if api is None:
+        return None
+    if port is None or (port in s.ports.taken and not any(x.port == port for x in s.leases)):
+        return stop_because(s, reasons.PORT_LOST)
+    if not any(lease.port == port for lease in s.leases):
+        return Act(CreateLease(port, api.pool))
+    return None

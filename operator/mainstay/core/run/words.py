@@ -1,0 +1,18 @@
+"""How things ended, in sentences for people."""
+
+from __future__ import annotations
+
+from mainstay.core.snapshot import RunSnapshot
+
+
+def exit_words(s: RunSnapshot) -> str:
+    """How the last process ended, with the last lines of its stderr."""
+    end = s.unit.exit
+    if end is None or (end.code is None and end.signal is None):
+        how = "the process ended, how was not seen"
+    elif end.signal is not None:
+        how = f"the process was ended by signal {end.signal}"
+    else:
+        how = f"the process ended with exit code {end.code}"
+    said = "\n".join(end.last_lines) if end else ""
+    return f"{how}; last lines of stderr:\n{said}" if said else how
