@@ -1,0 +1,106 @@
+"""Commands that need no cluster: help, dry runs, refusals with a way out."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from mainstay.cli.main import app
+from mainstay.core.names import unit_name
+
+run = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAINSTAY_HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    return tmp_path
+
+
+VERBS = [
+    "up", "down", "status", "env", "run", "start", "stop", "pause", "resume", "restart", "release", "logs",
+    "operator", "crds",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb):
+    result = run.invoke(app, [verb, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
+
+
+def test_run_prints_the_yaml_it_stands_for():
+    result = run.invoke(
+        app,
+        [
+            "run",
+            "web",
+            "--port",
+            "-e",
+            "A=b=c",
+            "--dry-run=client",
+            "--",
+            "serve",
+            "$(CONTROL_API_PORT)",
+            "-x",
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    obj = yaml.safe_load(result.stdout)
+    assert obj["kind"] == "StrategyRun"
+    assert obj["spec"] == {
+        "program": {
+            "command": ["serve", "$(CONTROL_API_PORT)", "-x"],
+            "env": [{"name": "A", "value": "b=c"}],
+        },
+        "controlApi": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param(["run", "web", "-e", "A", "--", "x"], "NAME=VALUE", id="an env without a value"),
+        pytest.param(["stop"], "name at least one run", id="stop nothing"),
+        pytest.param(["stop", "--all"], "--offline", id="stop all online"),
+        pytest.param(["stop", "--offline", "nobody"], "no run default.nobody", id="brake on nobody"),
+        pytest.param(["release"], "name at least one run", id="release nothing"),
+        pytest.param(["logs", "nobody"], "has written nothing", id="logs of nobody"),
+        pytest.param(["env"], "mainstay up", id="env before up"),
+        pytest.param(["status"], "mainstay up", id="status before up"),
+        pytest.param(["up", "--kubeconfig", "/does/not/exist"], "/does/not/exist", id="no such kubeconfig"),
+    ],
+)
+def test_refusals_name_the_way_out(arguments, says):
+    result = run.invoke(app, arguments)
+    assert result.exit_code != 0
+    assert says in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+
+
+def test_a_home_too_long_for_a_socket_is_refused(monkeypatch):
+    monkeypatch.setenv("MAINSTAY_HOME", "/tmp/" + "x" * 80)
+    result = run.invoke(app, ["status"])
+    assert result.exit_code == 1
+    assert "MAINSTAY_HOME" in result.output
+
+
+def test_crds_are_printed_as_yaml():
+    result = run.invoke(app, ["crds"])
+    kinds = {d["spec"]["names"]["kind"] for d in yaml.safe_load_all(result.stdout) if d}
+    assert kinds == {"StrategyRun", "PortPool", "PortLease"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "printed"), [(2, "c\nd\n"), (-1, "a\nb\nc\nd\n"), (100, "a\nb\nc\nd\n"), (0, "")]
+)
+def test_logs_print_the_last_lines(tmp_path, lines, printed):
+    directory = tmp_path / "scopes" / "runs" / "units" / unit_name("default", "bot") / "log"
+    directory.mkdir(parents=True)
+    (directory / "stdout.log").write_text("a\nb\nc\nd\n")
+    result = run.invoke(app, ["logs", "bot", "--tail", str(lines)])
+    assert result.exit_code == 0
+    assert result.stdout == printed
