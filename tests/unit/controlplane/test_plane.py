@@ -167,7 +167,7 @@ def test_nothing_listens_beyond_the_loopback_and_nothing_is_open():
     assert {"--client-cert-auth", "--peer-client-cert-auth"} < set(etcd.argv)
     assert {"--bind-address=127.0.0.1", "--anonymous-auth=false", "--authorization-mode=RBAC"} < set(api.argv)
     assert not [flag for flag in etcd.argv if "no-fsync" in flag]
-    assert api.env == {"GOGC": "40", "GOMEMLIMIT": "160MiB"}
+    assert api.env == {"GOGC": "40", "GOMEMLIMIT": "400MiB"}
     assert [part.name for part in (etcd, api)] == ["etcd", "kube-apiserver"]
 
 
