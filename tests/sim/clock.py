@@ -1,0 +1,39 @@
+"""One manual clock for every module of the shell that asks what time it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, tzinfo
+from unittest.mock import patch
+
+from mainstay.shell import gather, operator, recorder, runs
+
+EPOCH = 1_000_000.0
+
+
+class Clock:
+    """Stands in for `time` and for `datetime`; moves only when told."""
+
+    def __init__(self) -> None:
+        self.seconds = EPOCH
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now(self, tz: tzinfo | None = None) -> datetime:
+        return datetime.fromtimestamp(self.seconds, tz or UTC)
+
+
+CLOCK = Clock()
+
+
+@contextmanager
+def manual() -> Iterator[None]:
+    """The shell on the manual clock, one pass per call of a reconciler."""
+    with ExitStack() as stack:
+        for module, name in ((gather, "time"), (runs, "time"), (gather, "datetime"), (operator, "datetime")):
+            stack.enter_context(patch.object(module, name, CLOCK))
+        stack.enter_context(patch.object(recorder, "datetime", CLOCK))
+        stack.enter_context(patch.object(runs, "PASSES", 1))
+        yield
