@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from tests.unit.core.worlds import GENERATION, UID, World
 
@@ -157,13 +157,19 @@ def _trouble(status: StrategyRunStatus) -> tuple[str | None, str | None]:
     return _told(status, "Reconciling"), _told(status, "Stalled")
 
 
+def _told_held(status: StrategyRunStatus) -> bool:
+    return _reason(status) == reasons.HELD_LOCALLY and _told(status, "Stalled") == "True"
+
+
 def _resting(s: RunSnapshot, held: set[int], ready: str | None) -> dict[str, bool]:
     """Where nothing should live; empty where something should."""
     if s.wish is Wish.STOP:
         return {
             "Stopped": s.status.phase is RunPhase.STOPPED and not s.live,
             "Stopped without a lease": not held,
-            "Stopped is Ready, held on the host is not": (ready == "True") is not s.unit.held_locally,
+            "Stopped as asked is Ready, held on the host is not": (ready == "True") is not s.wants_process,
+            "held on the host is told": not s.wants_process or _told_held(s.status),
+            "the brake is told": (_told(s.status, "HeldLocally") == "True") is s.unit.held_locally,
         }
     if s.ended:
         over = s.status.phase in {RunPhase.STOPPED, RunPhase.FAILED} and not s.live
@@ -196,54 +202,3 @@ def _living(world: World, s: RunSnapshot, held: set[int], ready: str | None) -> 
     if world.ready:
         return laws | {"Running": s.status.phase is RunPhase.RUNNING, "Running is Ready": ready == "True"}
     return laws | {"says that it is not ready": _reason(s.status) == reasons.NOT_READY and ready != "True"}
-
-
-# -- situations in which a law is known to be broken; a path that enters one is judged no further
-
-
-def _held_start(s: RunSnapshot) -> bool:
-    """A held unit of the claimed attempt that should run."""
-    return s.status.phase is RunPhase.STARTING and s.unit.state is UnitState.HELD and s.wish is Wish.RUN
-
-
-def _unusable_inputs(s: RunSnapshot) -> bool:
-    return s.inputs.problem is not None
-
-
-def _claim_rolled(s: RunSnapshot) -> bool:
-    """The declaration changed between the claim and the start."""
-    return s.status.phase is RunPhase.STARTING and not s.live and s.rolls is not None
-
-
-def _never_started(s: RunSnapshot) -> bool:
-    """A port rests after an exit that no claim tells of."""
-    return s.status.attempt == 0 and bool(s.leases) and s.ports.quarantine_seconds > 0
-
-
-def _lost_without_port(s: RunSnapshot) -> bool:
-    """It should live, does not, and its port can't be had again."""
-    return not s.live and s.status.phase in {RunPhase.RUNNING, RunPhase.PAUSED, RunPhase.RESUMING}
-
-
-def _asked_while_ending(s: RunSnapshot) -> bool:
-    return s.status.phase is RunPhase.STOPPING and s.ended and s.rolls is not None
-
-
-def _ended_before(s: RunSnapshot) -> bool:
-    return s.ended and s.status.observed_generation != GENERATION
-
-
-def _deleted_beside_another(s: RunSnapshot) -> bool:
-    return s.foreign_unit and s.deleting and s.live and any(x.port == s.unit.port for x in s.leases)
-
-
-LEFT_OUT: tuple[Callable[[RunSnapshot], bool], ...] = (
-    _held_start,
-    _unusable_inputs,
-    _claim_rolled,
-    _never_started,
-    _lost_without_port,
-    _asked_while_ending,
-    _ended_before,
-    _deleted_beside_another,
-)

@@ -17,6 +17,7 @@ from mainstay.core import reasons
 from mainstay.core.snapshot import Inputs
 from mainstay.core.unit import Exit, Unit
 
+ON_FAILURE, NEVER = ({"restart_policy": {"policy": policy}} for policy in ("OnFailure", "Never"))
 Case = tuple[Unit, dict[str, Any], dict[str, Any], str]
 OLDER = {"attempt": 0, "inputs_hash": OLD_HASH}
 
@@ -54,7 +55,8 @@ STARTING: dict[str, Case] = {
     "it does not serve": (unit(U.RUNNING), RUN, {"ready": False}, "Starting NotReady 1:8000"),
     "it is held and should be": (unit(U.HELD), PAUSE, {}, "Paused Paused 1:8000"),
     "it is paused and should be": (unit(U.PAUSED), PAUSE, {}, "Paused Paused 1:8000"),
-    "it is paused and should run": (unit(U.PAUSED), RUN, {}, "resume"),
+    "it is paused and should run": (unit(U.PAUSED), RUN, {}, "Resuming Resuming 1:8000"),
+    "it is held and should run": (unit(U.HELD), RUN, {}, "Resuming Resuming 1:8000"),
     "it runs and should pause": (unit(U.RUNNING), PAUSE, {}, "Pausing Pausing 1:8000"),
     "it ended": (unit(U.EXITED), RUN, {}, "Starting Starting 2:8000"),
     "something stops it": (unit(U.STOPPING), RUN, {}, "Stopping StopRequested 1:8000"),
@@ -84,25 +86,25 @@ RUNNING: dict[str, Case] = {
     "ended": (unit(U.EXITED), RUN, {}, "Starting Starting 2:8000"),
     "ended well, on failure only": (
         unit(U.EXITED, exit=Exit(0)),
-        {"restart_policy": {"policy": "OnFailure"}},
+        ON_FAILURE,
         {},
         "Stopping Completed 1:8000",
     ),
     "ended badly, on failure only": (
         unit(U.EXITED, exit=Exit(1)),
-        {"restart_policy": {"policy": "OnFailure"}},
+        ON_FAILURE,
         {},
         "Starting Starting 2:8000",
     ),
     "ended badly, never again": (
         unit(U.EXITED, exit=Exit(None, 9)),
-        {"restart_policy": {"policy": "Never"}},
+        NEVER,
         {},
         "Stopping ProcessFailed 1:8000",
     ),
     "ended well, never again": (
         unit(U.EXITED, exit=Exit(0)),
-        {"restart_policy": {"policy": "Never"}},
+        NEVER,
         {},
         "Stopping Completed 1:8000",
     ),
@@ -150,8 +152,9 @@ RESUMING: dict[str, Case] = {
     "held": (unit(U.HELD), RUN, {}, "resume"),
     "runs": (unit(U.RUNNING), RUN, {}, "Running Running 1:8000"),
     "runs, not ready": (unit(U.RUNNING), RUN, {"ready": False}, "Resuming NotReady 1:8000"),
-    "starts again": (unit(U.WAITING), RUN, {}, "Starting Starting 1:8000"),
-    "pause after all": (unit(U.PAUSED), PAUSE, {}, "Pausing Pausing 1:8000"),
+    "starts again": (unit(U.WAITING), RUN, {}, "poll"),
+    "pause after all, still paused": (unit(U.PAUSED), PAUSE, {}, "Paused Paused 1:8000"),
+    "pause after all": (unit(U.RUNNING), PAUSE, {}, "Pausing Pausing 1:8000"),
     "stop at once": (unit(U.PAUSED), STOP, {}, "Stopping StopRequested 1:8000"),
 }
 STOPPING: dict[str, Case] = {
@@ -190,7 +193,7 @@ RESTING: dict[str, Case] = {
         "Pending ConfigMapNotFound 0:-",
     ),
     "new, no pool": (unit(U.ABSENT), FRESH, {"leased": (), "pool": None}, "Pending PoolNotFound 0:-"),
-    "no port, but a lease": (unit(U.ABSENT), RUN, {"pool": ()}, "give back port-8000"),
+    "no port, but a lease: said first": (unit(U.ABSENT), RUN, {"pool": ()}, "Pending PoolExhausted 1:8000"),
     "starts where it was": (
         unit(U.ABSENT),
         {"status": {"port": 8002}},
@@ -204,7 +207,7 @@ RESTING: dict[str, Case] = {
     "deleted, a record is left": (unit(U.EXITED), DELETE, {"leased": ()}, "forget"),
 }
 ENDED: dict[str, Case] = {
-    "rests": (unit(U.EXITED), {"reason": reasons.COMPLETED}, {"leased": ()}, "wait"),
+    "says so": (unit(U.EXITED), {"reason": reasons.COMPLETED}, {"leased": ()}, "Stopped Completed 1:8000"),
     "a lease is left": (unit(U.EXITED), {"reason": reasons.COMPLETED}, {}, "give back port-8000"),
     "changed": (
         unit(U.EXITED),
@@ -231,7 +234,24 @@ PREDECESSOR: dict[str, Case] = {
         "stop",
     ),
     "gone": (unit(U.EXITED, **FOREIGN), FRESH | {"reason": reasons.PREDECESSOR}, {"leased": ()}, "forget"),
-    "deleted beside it": (unit(U.RUNNING, **FOREIGN), FRESH | DELETE, {"leased": ()}, "let go"),
+    "deleted beside it": (
+        unit(U.RUNNING, **FOREIGN),
+        FRESH | DELETE,
+        {"leased": ()},
+        "Pending PredecessorStopping 0:-",
+    ),
+    "deleted beside it, said": (
+        unit(U.RUNNING, **FOREIGN),
+        FRESH | DELETE | {"reason": reasons.PREDECESSOR},
+        {"leased": ()},
+        "stop",
+    ),
+    "deleted beside its record": (
+        unit(U.EXITED, **FOREIGN),
+        FRESH | DELETE | {"reason": reasons.PREDECESSOR},
+        {"leased": ()},
+        "forget",
+    ),
 }
 TABLES: dict[tuple[RunPhase | None, str], dict[str, Case]] = {
     (RunPhase.STARTING, "Starting"): STARTING,
@@ -245,8 +265,16 @@ TABLES: dict[tuple[RunPhase | None, str], dict[str, Case]] = {
     (RunPhase.FAILED, "Failed"): RESTING | {"lives and should not": STARTING["stop at once"]},
     (None, "no phase"): RESTING | PREDECESSOR,
 }
+NOT_YET = {
+    "Pausing: run again": "a pause that was begun is not lifted, and the run is told as Starting",
+}
 ALL = [
-    pytest.param(phase, *case, id=f"{name}: {words}")
+    pytest.param(
+        phase,
+        *case,
+        id=f"{name}: {words}",
+        marks=[pytest.mark.xfail(reason=NOT_YET[i])] if (i := f"{name}: {words}") in NOT_YET else [],
+    )
     for (phase, name), table in TABLES.items()
     for words, case in table.items()
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.unit.core.words import DELETE, PORT, RUN, STOP, U, a_world, check, told, unit
 from tests.unit.core.worlds import (
     NOW,
+    OTHER_UID,
     UID,
     World,
     a_run,
@@ -42,6 +44,61 @@ def test_trouble_is_told_once_and_waited_out() -> None:
     world.apply(first)
     assert decide(replace(world.snapshot(), problem=problem)) == Wait(5.0)
     assert told(world.decide()) == "start 1:8000"
+
+
+RESTS = {
+    "stopped": (STOP, {}, "Stopped Stopped"),
+    "completed": ({"reason": reasons.COMPLETED}, {}, "Stopped Completed"),
+    "failed": ({"reason": reasons.FAILED}, {}, "Failed ProcessFailed"),
+    "without a port": (RUN, {"pool": ()}, "Pending PoolExhausted"),
+}
+
+
+@pytest.mark.parametrize(("asked", "about", "said"), RESTS.values(), ids=RESTS)
+def test_what_rests_says_so_once_gives_its_port_back_and_waits(
+    asked: dict[str, Any], about: dict[str, Any], said: str
+) -> None:
+    world = a_world(RunPhase.STOPPING, unit(U.EXITED), asked, **about)
+    steps = []
+    while not isinstance(plan := world.decide(), Wait):
+        steps.append(told(plan))
+        world.apply(plan)
+    assert sorted(steps) == sorted([f"{said} 1:8000", "give back port-8000"])
+    assert world.decide() == Wait()
+
+
+def test_a_run_without_a_port_says_so_before_it_gives_its_lease_back() -> None:
+    """The other way round, a crash between the two would leave a claim without its lease."""
+    world = a_world(RunPhase.PENDING, unit(U.ABSENT), RUN, pool=())
+    steps = []
+    while not isinstance(plan := world.decide(), Wait):
+        steps.append(told(plan))
+        world.apply(plan)
+    assert steps == ["Pending PoolExhausted 1:8000", "give back port-8000"]
+
+
+def test_what_is_held_at_its_start_and_should_run_is_resumed_under_a_claim() -> None:
+    world = a_world(RunPhase.STARTING, unit(U.HELD), RUN)
+    steps = []
+    while not isinstance(plan := world.decide(), Wait):
+        steps.append(told(plan))
+        world.apply(plan)
+    assert steps == ["Resuming Resuming 1:8000", "resume", "Running Running 1:8000"]
+
+
+def test_a_deleted_run_ends_its_predecessor_first() -> None:
+    seen = unit(U.RUNNING, owner_uid=OTHER_UID)
+    world = a_world(None, seen, DELETE)
+    steps = []
+    while world.run is not None:
+        plan = world.decide()
+        steps.append(told(plan))
+        if isinstance(plan, Wait):
+            world.pass_time(plan.seconds or 1.0)
+        else:
+            world.apply(plan)
+    expected = ["Pending PredecessorStopping 1:8000", "stop", "wait 30", "forget", "give back port-8000"]
+    assert steps == [*expected, "let go"]
 
 
 def test_a_rest_of_a_port_is_waited_out() -> None:
