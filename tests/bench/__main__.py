@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.bench import scale, starts, whole
+from tests.bench import breakdown, scale, starts, whole
 from tests.bench.figures import Figure, say, show
 from tests.bench.installed import take_down_leftovers
 
@@ -27,7 +27,10 @@ BENCHES: dict[str, Bench] = {
     "thousand": lambda quick: scale.thousand(quick=quick),
     "whole": lambda quick: whole.whole(quick=quick),
 }
-LONG: dict[str, Bench] = {"growth": lambda quick: scale.growth(quick=quick)}
+LONG: dict[str, Bench] = {
+    "growth": lambda quick: scale.growth(quick=quick),
+    "breakdown": lambda quick: breakdown.breakdown(quick=quick),
+}
 
 
 async def measure(names: list[str], quick: bool, figures: list[Figure]) -> int:
@@ -51,7 +54,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=[*BENCHES, *LONG], help="one bench; repeatable")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and objects: about a minute")
-    parser.add_argument("--long", action="store_true", help="growth to 10,000 objects too")
+    parser.add_argument(
+        "--long", action="store_true", help="growth to 10,000 objects and the steps of a start too"
+    )
     parser.add_argument("--json", type=Path, help="default: a new file below .bench")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

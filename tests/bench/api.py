@@ -101,25 +101,32 @@ class Watch:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _follow(self, version: str) -> None:
-        url = f"{GROUP}/{self._plural}?watch=1&resourceVersion={version}&timeoutSeconds=86400"
-        async with self._api.session.get(url) as response:
-            async for line in response.content:
-                now = time.perf_counter()
-                event = json.loads(line)
-                self.events += 1
-                obj = event["object"]
-                name = obj["metadata"]["name"]
-                gone = event["type"] == "DELETED"
-                if gone:
-                    self.objects.pop(name, None)
-                else:
-                    self.objects[name] = obj
-                for rest, test, times, done in self._waits:
-                    if name in rest and test(None if gone else obj):
-                        rest.discard(name)
-                        times[name] = now
-                        if not rest:
-                            done.set()
+        """The API server ends a watch that is slow to read, so it is taken up again where it ended."""
+        while True:
+            url = f"{GROUP}/{self._plural}?watch=1&resourceVersion={version}&timeoutSeconds=86400"
+            async with self._api.session.get(url) as response:
+                async for line in response.content:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise RuntimeError(f"watch: {event['object']}")
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    self._take(event["type"] == "DELETED", event["object"])
+            await asyncio.sleep(0.01)
+
+    def _take(self, deleted: bool, obj: Object) -> None:
+        now = time.perf_counter()
+        self.events += 1
+        name = obj["metadata"]["name"]
+        if deleted:
+            self.objects.pop(name, None)
+        else:
+            self.objects[name] = obj
+        for rest, test, times, done in self._waits:
+            if name in rest and test(None if deleted else obj):
+                rest.discard(name)
+                times[name] = now
+                if not rest:
+                    done.set()
 
     async def until(self, names: Iterable[str], test: Test, timeout: float = 60) -> dict[str, float]:
         """Wait until `test` held once for each; when that was, by time.perf_counter."""

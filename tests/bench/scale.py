@@ -139,7 +139,7 @@ async def step(
 ) -> tuple[float, float]:
     """CPU seconds and wall seconds of one thing done to all of them."""
     before, began = operator.cpu, time.perf_counter()
-    waiting = asyncio.create_task(watch.until(names, test, timeout=600))
+    waiting = asyncio.create_task(watch.until(names, test, timeout=120 + len(names) / 20))
     await many(work, names)
     took = max((await waiting).values()) - began
     await settled(operator)
@@ -235,7 +235,7 @@ async def killed(plane: RealPlane, api: Api, names: list[str], rounds: int) -> l
                 await api.create(run(name, ["sleep", "1000"], port=True))
 
             await many(create, names)
-            await watch.until(names, running, timeout=600)
+            await watch.until(names, running, timeout=120 + len(names) / 20)
             await settled(operator)
             for _ in range(rounds):
                 await operator.kill()
