@@ -389,6 +389,9 @@ class Shell:
             if close is not None:
                 with suppress(Exception, Crash):
                     loop.run_until_complete(close.close())
+        for transport in list(getattr(loop, "_transports", {}).values()):
+            transport.abort()
+        loop.run_until_complete(asyncio.sleep(0.01))  # the transports' own last words
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
@@ -400,9 +403,7 @@ class Shell:
         self.operator = Operator(self.kube, self.runtime)
         await self.runtime.start_up()
         await self.operator.start()
-        watches = [
-            asyncio.create_task(self._watch(plural)) for plural in (RUNS, LEASES, POOLS, CONFIG_MAPS)
-        ]
+        watches = [asyncio.create_task(self._watch(plural)) for plural in (RUNS, LEASES, POOLS, CONFIG_MAPS)]
         self._ready.set()
         assert self.operator.lost is not None
         await asyncio.wait([*watches, self.operator.lost], return_when=asyncio.FIRST_EXCEPTION)
@@ -568,6 +569,7 @@ class Stage:
     async def _end_units(self) -> None:
         runtime = ProcessRuntime(self.home, "runs", home_id=self.home_id)
         try:
+            await runtime.start_up()  # a test may have ended supervisord
             for unit in await runtime.units():
                 if unit.state not in GONE:
                     await runtime.stop(unit.name, grace_seconds=0, force=True)
@@ -579,8 +581,8 @@ class Stage:
 _stages = 0
 
 
-def own_ports(count: int, base: int = 20000) -> range:
-    """Ports that no other test of this run uses: workers have a thousand each, below the ephemeral ones."""
+def own_ports(count: int, base: int = 10000) -> range:
+    """Ports that no other test of this run uses, nor a control plane: a thousand for each worker."""
     global _stages  # noqa: PLW0603 - counts in this process
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw") or 0) % 4
     first = base + 1000 * worker + (_stages * count) % (1000 - count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import Any
+from typing import Any, Self
 
 from tests.support.stage import Client, Object, Stage, marked, start_ticks
 
@@ -25,7 +25,7 @@ class Judge:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="judge", daemon=True)
 
-    def __enter__(self) -> Judge:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

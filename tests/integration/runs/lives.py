@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -94,7 +95,8 @@ class Life:
 
     def _check(self, stage: str, obj: Object | None) -> None:
         if obj is None:
-            left = (self.stage.pids(self.uid), [f for f in self.stage.files() if self.name in f], self._ports())
+            files = [f for f in self.stage.files() if self.name in f and not f.endswith(".tmp")]
+            left = (self.stage.pids(self.uid), files, self._ports())
             assert left == ([], [], []), f"{self.name} died {self.died_at(stage)} and left {left}"
             return
         self.ends[stage] = told(obj)
@@ -139,9 +141,19 @@ def spread(plans: dict[str, list[Plan]]) -> Iterator[dict[str, list[Plan]]]:
         yield {stage: some[index : index + 1] for stage, some in plans.items()}
 
 
+RECOVERY = 8
+"""Effects of a successor that may be its last one: what it does after that, others have done before."""
+
+
+def twice(plans: dict[str, list[Plan]]) -> Iterator[dict[str, list[Plan]]]:
+    """Each death again with a second one in its recovery, at each of the successor's first effects."""
+    for number in range(RECOVERY):
+        for first in spread(plans):
+            yield {stage: [*some, Plan(number, "before")] for stage, some in first.items() if some}
+
+
 def still(stage: Stage, seconds: float) -> None:
     """Nothing of ours is written for that long, but a count of the pool that was still due."""
-    import time
 
     def changed() -> dict[str, Any]:
         before = stage.client.versions()

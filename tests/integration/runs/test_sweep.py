@@ -6,15 +6,20 @@ stage was once the last one that an operator began, and once the last one that i
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.runs.judge import Judge
-from tests.integration.runs.lives import STAGES, Life, points, spread, still
+from tests.integration.runs.lives import STAGES, Life, points, spread, still, twice
+from tests.support.exchange import SAMPLES, Exchange, running_exchange
 from tests.support.plane import RealPlane
-from tests.support.stage import Plan, Stage, listener, staged
+from tests.support.stage import Object, Plan, Stage, listener, staged
 
 CHUNKS = 6
+SOAK_CHUNKS = 12
 STILL_SECONDS = 2.5
 
 
@@ -41,14 +46,30 @@ def test_a_death_at_every_effect(stage: Stage, undisturbed: Life, chunk: int):
     sweep(stage, undisturbed, f"c{chunk}", lives)
 
 
-def sweep(stage: Stage, undisturbed: Life, prefix: str, all_plans: list[dict[str, list[Plan]]]) -> None:
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("chunk", range(SOAK_CHUNKS))
+def test_a_second_death_in_each_recovery(stage: Stage, undisturbed: Life, chunk: int):
+    lives = list(twice(points(undisturbed)))[chunk::SOAK_CHUNKS]
+    for first in range(0, len(lives), 8):
+        sweep(stage, undisturbed, f"t{chunk}-{first}", lives[first : first + 8], reached=0.3)
+
+
+def sweep(
+    stage: Stage,
+    undisturbed: Life,
+    prefix: str,
+    all_plans: list[dict[str, list[Plan]]],
+    reached: float = 0.8,
+) -> None:
     lives = [Life(stage, f"{prefix}-{n}", listener(stage.judge), plans) for n, plans in enumerate(all_plans)]
     planned = sum(len(p) for plans in all_plans for p in plans.values())
     with Judge(stage) as judge:
         for number, life in enumerate(lives):
             life.live(*STAGES[:-1])
             judge.verdict()
-            assert {k: life.ends[k] for k in STAGES[:-1]} == undisturbed.ends
+            ends = {name: life.ends[name] for name in STAGES[:-1]}
+            assert ends == undisturbed.ends, f"{life.name}: {[(s, life.died_at(s)) for s in STAGES]}"
             if number % 3:  # what is left to be still isn't always running
                 life.live(("pause", "stop")[number % 3 - 1])
         still(stage, STILL_SECONDS)
@@ -57,9 +78,69 @@ def sweep(stage: Stage, undisturbed: Life, prefix: str, all_plans: list[dict[str
         still(stage, 0.1)
         judge.verdict()
     assert judge.looks > 10
-    assert stage.files() == []
+    assert [file for file in stage.files() if not file.endswith(".tmp")] == []
     for life in lives:
         attempts = [attempt for attempt, _, _ in stage.journal(life.run_id)]
-        assert len(attempts) == 3, "one start for each time it was asked to run"
+        assert len(attempts) == 3, f"{life.name} started {attempts}, once for each time it was asked to run"
         assert attempts == sorted(set(attempts))
-    assert sum(life.deaths for life in lives) >= 0.9 * planned, "most deaths were never reached"
+    deaths = sum(life.deaths for life in lives)
+    assert deaths >= reached * planned, f"of {planned} deaths only {deaths} were reached"
+
+
+# --- with money
+
+
+@pytest.fixture(scope="module")
+def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
+    with running_exchange(tmp_path_factory.mktemp("exchange")) as one:
+        yield one
+
+
+def trader(exchange: Exchange) -> Object:
+    """The sample bot, trading fast on that exchange."""
+    program: dict[str, Any] = {
+        "command": [sys.executable, "-S", str(SAMPLES / "bot/bot.py")],
+        "args": [
+            "--control-api-port=$(CONTROL_API_PORT)",
+            f"--exchange={exchange.url}",
+            "--interval=0.02",
+            "--data-dir=$(DATA_DIR)",
+            f"--strategy={Path(SAMPLES) / 'strategies/EmaRsiStrategy.py'}",
+        ],
+        "readiness": {"http": {"path": "/health"}},
+        "terminationGracePeriodSeconds": 10,
+    }
+    return {"program": program, "controlApi": {"pool": "stage"}}
+
+
+STOPS_ARE_FINISHED = False
+"""Whether a program is told to end although the operator died between the intent and the telling."""
+
+
+def telling(life: Life, plans: dict[str, list[Plan]]) -> dict[str, list[Plan]]:
+    """Without the deaths after which a program is killed untold."""
+
+    def untold(stage: str, plan: Plan) -> bool:
+        name = life.effects[stage][plan.number]
+        return (plan.when, name) in {("after", "rename stop"), ("before", "supervisord stop")}
+
+    if STOPS_ARE_FINISHED:
+        return plans
+    return {stage: [p for p in some if not untold(stage, p)] for stage, some in plans.items()}
+
+
+@pytest.mark.timeout(300)
+def test_no_two_sessions_and_no_open_order_whenever_the_operator_dies(
+    stage: Stage, undisturbed: Life, exchange: Exchange
+):
+    all_plans = list(spread(points(undisturbed)))[1::5]
+    with Judge(stage) as judge:
+        for number, plans in enumerate(all_plans):
+            life = Life(stage, f"trader-{number}", trader(exchange), telling(undisturbed, plans))
+            for name in STAGES:
+                life.live(name)
+                if name in {"stop", "stop again", "delete"}:
+                    assert exchange.open_orders(life.run_id) == []
+            assert exchange.ledger(life.run_id), "it never traded"
+            judge.verdict()
+    exchange.assert_clean()
