@@ -51,7 +51,8 @@ class PortPoolSpec(
         [], description="Ports within the ranges that are never leased. Default: none."
     )
     quarantine_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(
-        0, description="Seconds a port rests after its holder's exit before it is given back. Default: 0."
+        0,
+        description="Seconds a port rests after its run was stopped or deleted, before it is given back. Default: 0.",
     )
 
 

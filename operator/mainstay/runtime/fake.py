@@ -168,9 +168,8 @@ class FakeRuntime:
             started_at=record.started_at,
             restarts=record.restarts,
             exit=record.exit,
-            stopping_seconds=None
-            if record.stopping_since is None
-            else self.now - record.stopping_since,
+            stopping_seconds=None if record.stopping_since is None else self.now - record.stopping_since,
+            pause_marked=record.paused,
             held_locally=record.held,
             deletion_witnessed=record.deleting,
             defined=record.defined,

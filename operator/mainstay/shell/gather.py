@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
 from mainstay.api.strategyrun import RunPhase, StrategyRun
@@ -40,6 +40,14 @@ class Memory:
     last_action: object = None
     repeats: int = 0
 
+    def forget(self, uid: str) -> None:
+        """Another object has the name now."""
+        for slot in fields(self):
+            setattr(
+                self, slot.name, slot.default_factory() if callable(slot.default_factory) else slot.default
+            )
+        self.uid = uid
+
 
 class Gatherer:
     """Reads the store, the runtime and the clocks; changes nothing but its memory."""
@@ -55,6 +63,7 @@ class Gatherer:
             return None
         name = unit_name(*key)
         unit = await self._runtime.observe(name)
+        self._store.carry(name, unit.port if unit.state in LIVE else None)
         probe = await self._probe(before, unit, memory)
         foreign: dict[int, str] = {}
         ports: tuple[int, ...] = ()
@@ -66,13 +75,14 @@ class Gatherer:
             quarantine = pool.spec.quarantine_seconds if pool else 0
             if unit.state not in LIVE:
                 ports = pool.ports() if pool else ()
-                foreign = dict(await self._runtime.foreign_ports(ports, name))
+                taken = Taken(self._store, before.metadata.uid, name)
+                foreign = dict(await self._runtime.foreign_ports([p for p in ports if p not in taken], name))
         # From here on nothing awaits: what the store says of ports is still true when the plan is made.
         run = self._store.run(key)
         if run is None:
             return None
         if run.metadata.uid != memory.uid:
-            memory.uid, memory.problem = run.metadata.uid, None
+            memory.forget(run.metadata.uid)
         return RunSnapshot(
             run=run,
             unit=unit,
@@ -85,7 +95,7 @@ class Gatherer:
             ports=PortView(
                 pool_found=pool_found,
                 ports=ports,
-                taken=Taken(self._store, run.metadata.uid),
+                taken=Taken(self._store, run.metadata.uid, name),
                 foreign=foreign,
                 older_waiting=self._store.older_waiting(key, run),
                 quarantine_seconds=quarantine,

@@ -14,6 +14,7 @@ from mainstay.core.inputs import config_map_refs
 from mainstay.core.names import object_key
 from mainstay.core.plan import Write
 from mainstay.core.pool import decide_pool
+from mainstay.core.unit import LIVE
 from mainstay.runtime.base import Runtime, RuntimeUnavailableError
 from mainstay.shell.executor import Executor
 from mainstay.shell.gather import Gatherer
@@ -53,6 +54,8 @@ class Operator:
         self._sweeper = Sweeper(
             self.store, kube, runtime, Executor(self.store, kube, runtime, Gatherer(self.store, runtime))
         )
+        self.store.port_freed = self._wake_waiting
+        self.store.leases_changed = self._count_soon
         self._tasks: list[asyncio.Task[None]] = []
         self._ready = False
         self._unseen: set[WorkKey] = set()
@@ -64,6 +67,8 @@ class Operator:
         self.lost = asyncio.get_running_loop().create_future()
         for plural in (POOLS, LEASES, CONFIG_MAPS, RUNS):
             await self._list(plural)
+        for unit in await self._runtime.units():
+            self.store.carry(unit.name, unit.port if unit.state in LIVE else None)
         self._ready = True
         self._unseen = {("run", *key) for key in self.store.runs.objects}
         for key in self._unseen:
@@ -139,15 +144,19 @@ class Operator:
         key = (str(holder.get("namespace", "")), str(holder.get("name", "")))
         if key in self.store.runs.objects:
             self.queue.add(("run", *key))
-        elif not deleted:
-            self.queue.add(("lease", "", obj["metadata"]["name"]))
-        for _, name in self.store.pools.objects:
-            self.queue.add_after(("pool", "", name), POOL_WRITE_SECONDS)
-        if deleted:
-            self._wake_waiting()
+        if not deleted:
+            self._check_lease(obj["metadata"]["name"])
+
+    def _count_soon(self) -> None:
+        """Counts of pools are written at most once a second."""
+        if self._ready:
+            for _, name in self.store.pools.objects:
+                self.queue.add_after(("pool", "", name), POOL_WRITE_SECONDS)
 
     def _wake_waiting(self) -> None:
         """Runs that wait for a port look again, those that waited longest first."""
+        if not self._ready:
+            return
         for key, _ in sorted(self.store.waiting.items(), key=lambda item: item[1])[:64]:
             self.queue.add(("run", *key))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,11 +74,12 @@ class Kind:
 
 
 class Taken(Mapping[int, str]):
-    """Ports that belong to others than one run, by lease or by claim, and to whom in words."""
+    """Ports that belong to others than one run, by lease, claim or a living unit, and to whom in words."""
 
-    def __init__(self, store: Store, uid: str) -> None:
+    def __init__(self, store: Store, uid: str, unit: str) -> None:
         self._store = store
         self._uid = uid
+        self._unit = unit
 
     def __getitem__(self, port: int) -> str:
         lease = self._store.lease_by_port.get(port)
@@ -88,10 +89,14 @@ class Taken(Mapping[int, str]):
         for uid, words in self._store.claims.get(port, {}).items():
             if uid != self._uid:
                 return words
+        for unit in self._store.carried.get(port, ()):
+            if unit != self._unit:
+                return f"the process of {unit}"
         raise KeyError(port)
 
     def __iter__(self) -> Iterator[int]:
-        return (p for p in {*self._store.lease_by_port, *self._store.claims} if p in self)
+        known = {*self._store.lease_by_port, *self._store.claims, *self._store.carried}
+        return (port for port in known if port in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -108,10 +113,16 @@ class Store:
         self.lease_by_port: dict[int, PortLease] = {}
         self.leases_by_uid: dict[str, dict[str, PortLease]] = {}
         self.claims: dict[int, dict[str, str]] = {}  # port → uid of the claiming run → words
+        self.carried: dict[int, set[str]] = {}  # port → names of living units that were started with it
+        self.port_freed: Callable[[], None] = lambda: None
+        """Called when a port may have become free: a lease, a claim or a living unit is gone."""
+        self.leases_changed: Callable[[], None] = lambda: None
+        """Called when the number of leases may have changed."""
         self.waiting: dict[Key, tuple[str, str]] = {}  # runs waiting for a port → (created, pool)
         self._queued: set[Key] = set()  # of those, the ones that any port of the pool would serve
         self._parsed: dict[Key, tuple[int, StrategyRun]] = {}
         self._claimed: dict[str, int] = {}  # uid → port
+        self._carries: dict[str, int] = {}  # name of a living unit → port
 
     # --- runs
 
@@ -175,6 +186,23 @@ class Store:
         holders.pop(uid, None)
         if not holders:
             self.claims.pop(port, None)
+        self.port_freed()
+
+    def carry(self, unit: str, port: int | None) -> None:
+        """Note the port that a living unit was started with; None when none lives."""
+        before = self._carries.get(unit)
+        if before == port:
+            return
+        if before is not None:
+            self.carried[before].discard(unit)
+            if not self.carried[before]:
+                del self.carried[before]
+            del self._carries[unit]
+        if port is not None:
+            self._carries[unit] = port
+            self.carried.setdefault(port, set()).add(unit)
+        if before is not None:
+            self.port_freed()
 
     def _index_waiting(self, key: Key, run: StrategyRun) -> None:
         waits = run.status.phase is RunPhase.PENDING and any(
@@ -216,6 +244,7 @@ class Store:
             return True
         self.lease_by_port[lease.spec.port] = lease
         self.leases_by_uid.setdefault(lease.spec.holder.uid, {})[lease.metadata.name] = lease
+        self.leases_changed()
         return True
 
     def drop_lease(self, obj: Object) -> bool:
@@ -223,6 +252,8 @@ class Store:
         if not self.leases.drop(obj):
             return False
         self._unindex_lease(obj)
+        self.leases_changed()
+        self.port_freed()
         return True
 
     def _unindex_lease(self, obj: Object) -> None:

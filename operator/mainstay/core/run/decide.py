@@ -23,7 +23,7 @@ def decide(s: RunSnapshot) -> RunPlan:
         return Wait()
     if not s.has_finalizer:
         return Act(AddFinalizer())
-    if s.problem is not None:
+    if s.problem is not None and (s.wish is not Wish.STOP or s.status.phase is RunPhase.STOPPING):
         return _troubled(s)
     if s.foreign_unit:
         return _predecessor(s)
@@ -82,7 +82,10 @@ def _troubled(s: RunSnapshot) -> RunPlan:
     phase = s.status.phase or RunPhase.PENDING
     # Some reasons are claims that later passes go by; they stay, the words tell the trouble.
     reason = s.reason if s.reason in reasons.CLAIMS else problem.reason
-    status = outlook(s, phase, reason, problem.message, ready=False, stalled=problem.needs_person)
+    serving = s.probe is not None and s.probe.ready
+    status = outlook(
+        s, phase, reason, problem.message, ready=False, serving=serving, stalled=problem.needs_person
+    )
     return settle(s, status, Wait(problem.retry_seconds))
 
 

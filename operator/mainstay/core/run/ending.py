@@ -81,6 +81,9 @@ def teardown(s: RunSnapshot) -> RunPlan:
     """Nothing lives: forget the unit, give the port back, let the object go."""
     if s.unit.state is UnitState.EXITED:
         return Act(RemoveUnit(s.uid))
+    if s.leases and s.ports.quarantine_seconds and s.status.attempt and s.status.stopped_at is None:
+        words = "the process has ended; its port rests before it is given back"
+        return Write(outlook(s, RunPhase.STOPPING, reasons.DELETING, words, changes={"stopped_at": s.now}))
     return give_back(s) or Act(RemoveFinalizer())
 
 

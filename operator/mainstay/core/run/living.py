@@ -39,8 +39,6 @@ def _should_pause(s: RunSnapshot) -> RunPlan:
     match s.unit.state:
         case UnitState.PAUSED | UnitState.HELD:
             return settle(s, _settled(s, RunPhase.PAUSED, reasons.PAUSED, "paused", serving=False))
-        case UnitState.WAITING if s.status.phase is RunPhase.STARTING:
-            return Wait(poll=True)  # started behind the pause mark, its fence has not seen it yet
         case UnitState.RUNNING | UnitState.BACKOFF | UnitState.WAITING:
             if s.status.phase in (RunPhase.PAUSING, RunPhase.PAUSED):
                 return Act(PauseUnit())
@@ -53,9 +51,9 @@ def _should_pause(s: RunSnapshot) -> RunPlan:
 
 def _should_run(s: RunSnapshot) -> RunPlan:
     match s.unit.state:
-        case UnitState.RUNNING:
+        case UnitState.RUNNING if not s.unit.pause_marked:
             return _serving(s)
-        case UnitState.PAUSED | UnitState.HELD:
+        case UnitState.RUNNING | UnitState.PAUSED | UnitState.HELD:
             if s.status.phase is RunPhase.RESUMING:
                 return Act(ResumeUnit())
             return Write(outlook(s, RunPhase.RESUMING, reasons.RESUMING, "resuming"))
@@ -118,7 +116,8 @@ def _unsteady(s: RunSnapshot) -> float:
     A probe is proof enough; without one, every start of a crash loop would look like a success.
     """
     started = s.unit.started_at
-    return 0.0 if started is None else started + STEADY_SECONDS - s.now.timestamp()
+    left = 0.0 if started is None else started + STEADY_SECONDS - s.now.timestamp()
+    return min(left, STEADY_SECONDS)  # the clock may have been set back
 
 
 def _settled(s: RunSnapshot, phase: RunPhase, reason: str, words: str, *, serving: bool) -> StrategyRunStatus:

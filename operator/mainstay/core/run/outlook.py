@@ -50,6 +50,7 @@ def outlook(
             "run_id": s.status.run_id or s.spec.run_id or s.uid,
             "phase": phase,
             **(changes or {}),
+            **({} if s.live else {"process": None}),
         }
     )
     truth = _ready(s, phase, ready)

@@ -13,8 +13,9 @@ import socket
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from mainstay.runtime.process import proc
+from mainstay.runtime.process import proc, sockdiag
 
 LISTEN = b"0A"
 
@@ -31,19 +32,34 @@ class Listener:
 
 def _address(raw: bytes) -> str:
     words = [int(raw[index : index + 8], 16) for index in range(0, len(raw), 8)]
-    packed = struct.pack(f"={len(words)}I", *words)  # the kernel prints words in its own byte order
-    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
-    text = socket.inet_ntop(family, packed)
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(text, text)  # noqa: S104 - translated, not bound
+    return _printable(struct.pack(f"={len(words)}I", *words))  # the kernel prints words in its own byte order
 
 
 def listeners(ports: frozenset[int] | None = None) -> list[Listener]:
     """Every listening socket, or those on these ports."""
+    try:
+        found = [
+            Listener(port, _printable(raw[: 4 if family == socket.AF_INET else 16]), inode, uid)
+            for family, port, raw, uid, inode in sockdiag.listening()
+            if ports is None or port in ports
+        ]
+    except OSError:
+        return _from_proc(ports)
+    return found
+
+
+def _printable(packed: bytes) -> str:
+    text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(text, text)  # noqa: S104 - translated, not bound
+
+
+def _from_proc(ports: frozenset[int] | None) -> list[Listener]:
+    """The same where there is no netlink."""
     wanted = None if ports is None else {b"%04X" % port for port in ports}
     found = []
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
-            raw = proc.read_bytes(table)
+            raw = Path(table).read_bytes()  # in many reads: the kernel answers a page at a time
         except OSError:
             continue
         for line in raw.splitlines()[1:]:

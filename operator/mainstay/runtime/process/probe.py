@@ -13,21 +13,15 @@ import aiohttp
 from mainstay.api.program import ExecProbe, Readiness
 from mainstay.runtime.base import ProbeResult
 from mainstay.runtime.process import members
-from mainstay.runtime.process.ports import Listener, listeners, owned
+from mainstay.runtime.process.ports import Listener
 from mainstay.runtime.process.unitdir import UnitDir
 
 OUTPUT = 400
 
 
-def find_listener(port: int, pids: Iterable[int]) -> Listener | str:
-    """The unit's listener on a port, or why there is none."""
-    found = listeners(frozenset({port}))
-    if not found:
-        return f"nothing listens on port {port}"
-    mine = owned(found, pids)
-    if not mine:
-        return f"port {port} is served by a process outside this unit"
-    return min(mine, key=lambda one: (one.address != "127.0.0.1", one.address != "::1"))
+def choose(found: Iterable[Listener]) -> Listener:
+    """The one of a unit's listeners on a port to talk to: on the loopback where there is one."""
+    return min(found, key=lambda one: (one.address != "127.0.0.1", one.address != "::1"))
 
 
 async def tcp(listener: Listener, seconds: float) -> ProbeResult:

@@ -300,13 +300,17 @@ class ProcessRuntime:
         asked = probes.wanted_port(readiness, port)
         if asked is None:
             return ProbeResult(False, "the unit has no control port to probe")
-        listener = probes.find_listener(asked, [seen.leader.pid])
-        if isinstance(listener, str):
+        found = tcp.listeners(frozenset({asked}))
+        if not found:
+            return ProbeResult(False, f"nothing listens on port {asked}")
+        mine = tcp.owned(found, [seen.leader.pid])
+        if not mine:  # a child of it, perhaps: that costs a look at the whole tree
             scan = await self._scans.fresh(age=0.2)
             everyone = members.members(unit, scan, seen.leader)
-            listener = probes.find_listener(asked, [one.pid for one in everyone])
-        if isinstance(listener, str):
-            return ProbeResult(False, listener)
+            mine = tcp.owned(found, [one.pid for one in everyone])
+        if not mine:
+            return ProbeResult(False, f"port {asked} is served by a process outside this unit")
+        listener = probes.choose(mine)
         if readiness.http is not None:
             return await probes.http(listener, readiness.http.path, seconds)
         return await probes.tcp(listener, seconds)
@@ -315,14 +319,14 @@ class ProcessRuntime:
         """See Runtime. A single port is also tried with bind: one may be bound without listening."""
         wanted = frozenset(ports)
         unit = self._unit(name)
-        found = await asyncio.to_thread(tcp.listeners, wanted)
-        mine: list[tcp.Listener] = []
+        found = tcp.listeners(wanted)
+        foreign: Mapping[int, str] = {}
         if found:
             scan = await self._scans.fresh()
             leader = self._observer.files(unit).leader
             everyone = members.members(unit, scan, leader.process if leader else None)
             mine = tcp.owned(found, [one.pid for one in everyone])
-        foreign = await asyncio.to_thread(tcp.describe, [one for one in found if one not in mine])
+            foreign = await asyncio.to_thread(tcp.describe, [one for one in found if one not in mine])
         if len(wanted) == 1 and not found and not tcp.bindable(port := next(iter(wanted))):
             return {port: "a socket that is bound but does not listen"}
         return foreign
