@@ -24,6 +24,9 @@ OPERATOR_IDENTITY = {"Impersonate-User": "mainstay-operator", "Impersonate-Group
 TIMEOUT_SECONDS = 30.0
 PAGE = 500
 
+CONNECTIONS = 16
+"""Enough to keep an API server on two cores busy; each costs both sides a handshake."""
+
 
 class ApiError(Exception):
     """The API server answered no. `code` is the HTTP status, `reason` Kubernetes' word for it."""
@@ -79,7 +82,7 @@ class Kube:
         `as_operator` acts as the operator's own user, whom the ownership policy lets through.
         """
         configuration = client.Configuration()
-        configuration.connection_pool_maxsize = 64
+        configuration.connection_pool_maxsize = CONNECTIONS
         if kubeconfig is not None or context is not None:
             await config.load_kube_config(
                 config_file=kubeconfig, context=context, client_configuration=configuration
