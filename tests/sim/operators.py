@@ -13,6 +13,7 @@ from tests.sim.units import SimRuntime
 
 from mainstay.core.backoff import delay
 from mainstay.core.names import object_key
+from mainstay.core.unit import LIVE
 from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.shell.kube import CONFIG_MAPS, LEASES, POOLS, RUNS, ApiError
 from mainstay.shell.operator import Operator, WorkKey
@@ -86,6 +87,8 @@ class Instance:
         self.operator.queue = self.queue  # type: ignore[assignment]
         for plural in (POOLS, LEASES, CONFIG_MAPS, RUNS):
             drive(self.operator._list(plural))
+        for unit in runtime.peek_all():
+            self.operator.store.carry(unit.name, unit.port if unit.state in LIVE else None)
         self.operator._ready = True
         store = self.operator.store
         for namespace, name_ in store.runs.objects:

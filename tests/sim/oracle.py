@@ -249,6 +249,8 @@ class Oracle:
 
     def _alive(self, run: Object, unit: Unit) -> Iterator[str]:
         name, status = run["metadata"]["name"], run["status"]
+        if run["spec"].get("state", "Running") == "Running" and unit.pause_marked:
+            yield f"{name}: should run, and its pause was never lifted"
         if (unit.attempt, unit.port) != (status["attempt"], status.get("port")):
             yield f"{name}: attempt {unit.attempt} lives on {unit.port}, its status says otherwise"
         if unit.owner_uid != run["metadata"]["uid"]:

@@ -48,10 +48,6 @@ def test_seeded(kind, first):
         live_through(seed, names, hasty=hasty)
 
 
-@pytest.mark.xfail(
-    reason="what was remembered of an object is used for another of its name; its late leases are not swept",
-    strict=False,
-)
 @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
 def test_recreated(first):
     names, hasty = KINDS["one operator"]

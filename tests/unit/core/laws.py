@@ -118,7 +118,10 @@ def _by_act(s: RunSnapshot, action: p.Action) -> Iterator[str]:
         case p.PauseUnit():
             laws = {"pauses only what is asked": s.wish is Wish.PAUSE}
         case p.ResumeUnit():
-            laws = {"resumes only what is asked": s.wish is Wish.RUN}
+            laws = {
+                "resumes only what is asked": s.wish is Wish.RUN,
+                "resumes only what was paused": s.unit.pause_marked or s.unit.state in HELD,
+            }
         case p.AddFinalizer():
             laws = {"guards only what stays": not s.deleting}
     yield from (law for law, holds in laws.items() if not holds)
@@ -149,6 +152,7 @@ def unmet(world: World) -> Iterator[str]:
     }
     if _told(s.status, "PortAllocated") == "False":
         laws["holds what it says"] = not held
+    laws["names no process where none lives"] = s.live or s.status.process is None
     laws |= _resting(s, held, ready) or _living(world, s, held, ready)
     yield from (law for law, holds in laws.items() if not holds)
 
@@ -199,6 +203,7 @@ def _living(world: World, s: RunSnapshot, held: set[int], ready: str | None) -> 
         paused = s.status.phase is RunPhase.PAUSED and s.unit.state in HELD
         return laws | {"Paused": paused, "Paused is Ready": ready == "True"}
     laws["runs"] = s.unit.state is UnitState.RUNNING
+    laws["a pause that was begun is lifted"] = not s.unit.pause_marked
     if world.ready:
         return laws | {"Running": s.status.phase is RunPhase.RUNNING, "Running is Ready": ready == "True"}
     return laws | {"says that it is not ready": _reason(s.status) == reasons.NOT_READY and ready != "True"}

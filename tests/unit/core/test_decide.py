@@ -58,6 +58,7 @@ STARTING: dict[str, Case] = {
     "it is paused and should run": (unit(U.PAUSED), RUN, {}, "Resuming Resuming 1:8000"),
     "it is held and should run": (unit(U.HELD), RUN, {}, "Resuming Resuming 1:8000"),
     "it runs and should pause": (unit(U.RUNNING), PAUSE, {}, "Pausing Pausing 1:8000"),
+    "it waits and should pause": (unit(U.WAITING), PAUSE, {}, "Pausing Pausing 1:8000"),
     "it ended": (unit(U.EXITED), RUN, {}, "Starting Starting 2:8000"),
     "something stops it": (unit(U.STOPPING), RUN, {}, "Stopping StopRequested 1:8000"),
     "stop before the start": (unit(U.ABSENT), STOP, {}, "Stopping StopRequested 1:8000"),
@@ -81,6 +82,12 @@ RUNNING: dict[str, Case] = {
     "definition lost": (unit(U.RUNNING, defined=False), RUN, {}, "define"),
     "crashed": (unit(U.BACKOFF), RUN, {}, "Starting CrashLoopBackOff 1:8000"),
     "found paused": (unit(U.PAUSED), RUN, {}, "Resuming Resuming 1:8000"),
+    "runs on though a pause was begun": (
+        unit(U.RUNNING, pause_marked=True),
+        RUN,
+        {},
+        "Resuming Resuming 1:8000",
+    ),
     "found held": (unit(U.HELD), RUN, {}, "Resuming Resuming 1:8000"),
     "gone": (unit(U.ABSENT), RUN, {}, "Starting Starting 2:8000"),
     "ended": (unit(U.EXITED), RUN, {}, "Starting Starting 2:8000"),
@@ -133,7 +140,8 @@ PAUSING: dict[str, Case] = {
     "held": (unit(U.HELD), PAUSE, {}, "Paused Paused 1:8000"),
     "ended": (unit(U.EXITED), PAUSE, {}, "Starting Starting 2:8000"),
     "gone": (unit(U.ABSENT), PAUSE, {}, "Starting Starting 2:8000"),
-    "run again": (unit(U.RUNNING), RUN, {}, "Resuming Resuming 1:8000"),
+    "run again": (unit(U.RUNNING, pause_marked=True), RUN, {}, "Resuming Resuming 1:8000"),
+    "starts again before its pause": (unit(U.WAITING), PAUSE, {}, "pause"),
     "stop at once": (unit(U.RUNNING), STOP, {}, "Stopping StopRequested 1:8000"),
     "restart": (unit(U.RUNNING), PAUSE | NONCE, {}, "Stopping RestartRequested 1:8000"),
 }
@@ -151,6 +159,7 @@ RESUMING: dict[str, Case] = {
     "paused": (unit(U.PAUSED), RUN, {}, "resume"),
     "held": (unit(U.HELD), RUN, {}, "resume"),
     "runs": (unit(U.RUNNING), RUN, {}, "Running Running 1:8000"),
+    "runs, its pause is not lifted": (unit(U.RUNNING, pause_marked=True), RUN, {}, "resume"),
     "runs, not ready": (unit(U.RUNNING), RUN, {"ready": False}, "Resuming NotReady 1:8000"),
     "starts again": (unit(U.WAITING), RUN, {}, "poll"),
     "pause after all, still paused": (unit(U.PAUSED), PAUSE, {}, "Paused Paused 1:8000"),
@@ -173,6 +182,12 @@ STOPPING: dict[str, Case] = {
         RUN,
         {"leased": (), "pool": ()},
         "Pending PoolExhausted 1:8000",
+    ),
+    "deleted, gone, port rests: said first": (
+        unit(U.ABSENT),
+        DELETE,
+        {"quarantine": 30},
+        "Stopping Deleting 1:8000",
     ),
     "deleted, gone: unit first": (unit(U.EXITED), DELETE, {}, "forget"),
     "deleted, then the port": (unit(U.ABSENT), DELETE, {}, "give back port-8000"),
@@ -265,15 +280,11 @@ TABLES: dict[tuple[RunPhase | None, str], dict[str, Case]] = {
     (RunPhase.FAILED, "Failed"): RESTING | {"lives and should not": STARTING["stop at once"]},
     (None, "no phase"): RESTING | PREDECESSOR,
 }
-NOT_YET = {
-    "Pausing: run again": "a pause that was begun is not lifted, and the run is told as Starting",
-}
 ALL = [
     pytest.param(
         phase,
         *case,
         id=f"{name}: {words}",
-        marks=[pytest.mark.xfail(reason=NOT_YET[i])] if (i := f"{name}: {words}") in NOT_YET else [],
     )
     for (phase, name), table in TABLES.items()
     for words, case in table.items()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mainstay.api.conditions import Condition, ConditionStatus
 from mainstay.api.meta import FINALIZER
 from mainstay.api.ports import lease_name
-from mainstay.api.strategyrun import RunPhase, StrategyRun, StrategyRunStatus
+from mainstay.api.strategyrun import ProcessStatus, RunPhase, StrategyRun, StrategyRunStatus
 from mainstay.core import plan as p
 from mainstay.core import reasons
 from mainstay.core.run.decide import RunPlan, decide
@@ -80,6 +80,7 @@ def a_unit(state: UnitState = UnitState.ABSENT, **changes: Any) -> Unit:
         "leader": ProcessId(100, 1000, "boot") if live else None,
         "started_at": 1_000_000.0,
         "stopping_seconds": 0.0 if state is UnitState.STOPPING else None,
+        "pause_marked": state is UnitState.PAUSED,
     }
     return Unit(NAME, state, **{**said, **changes})
 
@@ -159,7 +160,8 @@ class World:
         self.now += timedelta(seconds=seconds)
         match self.unit.state:
             case UnitState.WAITING | UnitState.BACKOFF:
-                self.unit = replace(self.unit, state=UnitState.RUNNING)
+                marked = self.unit.pause_marked
+                self.unit = replace(self.unit, state=UnitState.HELD if marked else UnitState.RUNNING)
             case UnitState.STOPPING if self.unit.stopping_seconds is not None:
                 self.unit = replace(self.unit, state=UnitState.EXITED, leader=None, stopping_seconds=None)
 
@@ -180,6 +182,7 @@ def _effect(unit: Unit, action: p.Action) -> Unit:
                 port=action.port,
                 inputs_hash=action.inputs_hash,
                 held_locally=unit.held_locally,
+                pause_marked=action.paused,
                 leader=ProcessId((unit.leader.pid if unit.leader else 100) + 1, 1000, "boot"),
             )
         case p.DefineUnit():
@@ -189,11 +192,13 @@ def _effect(unit: Unit, action: p.Action) -> Unit:
         case p.StopUnit() if live:
             return replace(unit, state=UnitState.STOPPING, stopping_seconds=unit.stopping_seconds or 0.0)
         case p.PauseUnit() if unit.state is UnitState.RUNNING:
-            return replace(unit, state=UnitState.PAUSED)
+            return replace(unit, state=UnitState.PAUSED, pause_marked=True)
         case p.PauseUnit() if unit.state in {UnitState.WAITING, UnitState.BACKOFF}:
-            return replace(unit, state=UnitState.HELD)
+            return replace(unit, state=UnitState.HELD, pause_marked=True)
         case p.ResumeUnit() if unit.state in {UnitState.PAUSED, UnitState.HELD} and not unit.held_locally:
-            return replace(unit, state=UnitState.RUNNING)
+            return replace(unit, state=UnitState.RUNNING, pause_marked=False)
+        case p.ResumeUnit():
+            return replace(unit, pause_marked=False)
         case p.RemoveUnit():
             assert unit.state in GONE, "removed while it lives"
             assert unit.owner_uid in {"", action.owner_uid}, "another owner's unit removed"
@@ -228,6 +233,7 @@ def statuses(draw: st.DrawFn) -> dict[str, Any]:
         "handled_restart_nonce": draw(st.sampled_from([None, 0, 1])),
         "observed_generation": draw(st.sampled_from([0, GENERATION])),
         "stopped_at": draw(st.sampled_from([None, NOW - timedelta(seconds=20)])),
+        "process": draw(st.sampled_from([None, ProcessStatus(pid=100, start_ticks=1000, boot_id="boot")])),
     }
 
 
@@ -247,6 +253,7 @@ def units(draw: st.DrawFn) -> Unit:
         exit=draw(st.sampled_from([None, Exit(code, None if code is not None else 9)])),
         stopping_seconds=draw(st.sampled_from([None, 3.0, 40.0])) if state is UnitState.STOPPING else None,
         held_locally=draw(st.sampled_from([False, False, False, True])),
+        pause_marked=state is UnitState.PAUSED or draw(st.booleans()),
         defined=draw(st.sampled_from([True, True, False])),
         restarts=draw(st.integers(0, 2)),
     )

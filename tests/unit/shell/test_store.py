@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -116,15 +117,15 @@ CLAIMS: dict[str, tuple[str | None, int | None, bool]] = {
 def test_which_phase_claims_its_port(phase: str | None, port: int | None, claims: bool) -> None:
     store = Store()
     store.put_run(a_run(phase=phase, port=port))
-    assert (8000 in Taken(store, "another")) is claims
-    assert 8000 not in Taken(store, "u1"), "its own claim is in nobody's way"
+    assert (8000 in Taken(store, "another", "d.another")) is claims
+    assert 8000 not in Taken(store, "u1", "d.bot"), "its own claim is in nobody's way"
 
 
 def test_a_claim_follows_the_run() -> None:
     store = Store()
     store.put_run(a_run(version=1, port=8000))
     store.put_run(a_run(version=2, port=8001))
-    assert dict(Taken(store, "other")) == {8001: "StrategyRun d/bot"}
+    assert dict(Taken(store, "other", "d.other")) == {8001: "StrategyRun d/bot"}
     store.put_run(a_run(version=1, port=8000))
     assert set(store.claims) == {8001}, "an old event claims nothing"
     store.put_run(a_run(version=3, phase="Stopped", port=8001))
@@ -150,18 +151,18 @@ def test_a_claim_is_noted_before_it_is_written() -> None:
     run = store.run(KEY)
     assert run is not None
     store.claim(run, 8002)
-    assert 8002 in Taken(store, "other")
+    assert 8002 in Taken(store, "other", "d.other")
     store.claim(run, None)
-    assert 8002 not in Taken(store, "other")
+    assert 8002 not in Taken(store, "other", "d.other")
 
 
 def test_two_may_claim_one_port_and_neither_is_forgotten() -> None:
     store = Store()
     store.put_run(a_run("a", uid="ua"))
     store.put_run(a_run("b", uid="ub"))
-    assert Taken(store, "ua")[8000] == "StrategyRun d/b"
+    assert Taken(store, "ua", "d.a")[8000] == "StrategyRun d/b"
     store.drop_run(a_run("a", uid="ua"))
-    assert Taken(store, "other")[8000] == "StrategyRun d/b"
+    assert Taken(store, "other", "d.other")[8000] == "StrategyRun d/b"
 
 
 # -- leases, and both together
@@ -186,7 +187,7 @@ def test_taken_is_what_others_lease_or_claim() -> None:
     store.put_lease(a_lease(8000, holder="me"))
     store.put_run(a_run("b", uid="ub", port=8001))
     store.put_lease(a_lease(8002, holder="uc", uid="l2"))
-    taken = Taken(store, "me")
+    taken = Taken(store, "me", "d.me")
     assert dict(taken) == {8001: "StrategyRun d/b", 8002: "StrategyRun d/of-uc"}
     assert len(taken) == 2
     assert taken.get(8000) is None
@@ -199,7 +200,108 @@ def test_a_lease_says_more_than_a_claim() -> None:
     store = Store()
     store.put_run(a_run("b", uid="ub", port=8000))
     store.put_lease(a_lease(8000, holder="uc"))
-    assert Taken(store, "me")[8000] == "StrategyRun d/of-uc"
+    assert Taken(store, "me", "d.me")[8000] == "StrategyRun d/of-uc"
+
+
+# -- living units, and who is told
+
+
+def test_a_living_unit_keeps_its_port_from_others_until_it_is_gone() -> None:
+    store = Store()
+    store.carry("d.silent", 8000)
+    assert dict(Taken(store, "other", "d.other")) == {8000: "the process of d.silent"}
+    assert dict(Taken(store, "me", "d.silent")) == {}, "its own process is in nobody's way"
+    store.carry("d.silent", 8001)
+    assert set(Taken(store, "other", "d.other")) == {8001}
+    store.carry("d.silent", None)
+    assert dict(Taken(store, "other", "d.other")) == {}
+    assert store.carried == {}
+
+
+def test_two_units_may_carry_one_port_and_neither_is_forgotten() -> None:
+    store = Store()
+    store.carry("d.a", 8000)
+    store.carry("d.b", 8000)
+    assert Taken(store, "ua", "d.a")[8000] == "the process of d.b"
+    store.carry("d.b", None)
+    assert 8000 not in Taken(store, "ua", "d.a")
+    assert Taken(store, "other", "d.other")[8000] == "the process of d.a"
+
+
+def test_a_lease_and_a_claim_say_more_than_a_process() -> None:
+    store = Store()
+    store.carry("d.b", 8000)
+    store.put_run(a_run("b", uid="ub", port=8000))
+    assert Taken(store, "me", "d.me")[8000] == "StrategyRun d/b"
+    store.put_lease(a_lease(8000, holder="uc"))
+    assert Taken(store, "me", "d.me")[8000] == "StrategyRun d/of-uc"
+
+
+def _lives(store: Store) -> None:
+    store.carry("d.bot", 8000)
+
+
+def _runs(store: Store) -> None:
+    store.put_run(a_run(version=1))
+
+
+def _leased(store: Store) -> None:
+    store.put_lease(a_lease(8000, version=1))
+
+
+def _nothing(store: Store) -> None:
+    pass
+
+
+Step = Callable[[Store], object]
+TOLD: dict[str, tuple[Step, Step, list[str]]] = {
+    "a unit lives": (_nothing, _lives, []),
+    "it lives on": (_lives, _lives, []),
+    "it is gone": (_lives, lambda s: s.carry("d.bot", None), ["freed"]),
+    "it has another port": (_lives, lambda s: s.carry("d.bot", 8001), ["freed"]),
+    "one that never had a port": (_nothing, lambda s: s.carry("d.bot", None), []),
+    "a claim": (_nothing, _runs, []),
+    "the claim again": (_runs, lambda s: s.put_run(a_run(version=2)), []),
+    "a claim is given up": (_runs, lambda s: s.put_run(a_run(version=2, phase="Stopped")), ["freed"]),
+    "a claim goes with its run": (_runs, lambda s: s.drop_run(a_run(version=2)), ["freed"]),
+    "a claim goes with its successor": (
+        _runs,
+        lambda s: s.put_run(a_run(uid="u2", version=2, phase=None, port=None)),
+        ["freed"],
+    ),
+    "a run without a claim goes": (
+        lambda s: s.put_run(a_run(phase="Pending")),
+        lambda s: s.drop_run(a_run(version=2)),
+        [],
+    ),
+    "a lease": (_nothing, _leased, ["leases"]),
+    "the lease again": (_leased, _leased, []),
+    "the lease is gone": (_leased, lambda s: s.drop_lease(a_lease(8000, version=2)), ["leases", "freed"]),
+    "one that was there before goes": (_leased, lambda s: s.drop_lease(a_lease(8000, uid="l0")), []),
+    "an unknown lease goes": (_nothing, lambda s: s.drop_lease(a_lease(8000)), []),
+}
+
+
+@pytest.mark.parametrize(("before", "then", "told"), TOLD.values(), ids=TOLD)
+def test_what_is_told_of_ports(before: Step, then: Step, told: list[str]) -> None:
+    store, heard = Store(), list[str]()
+    before(store)
+    store.port_freed = lambda: heard.append("freed")
+    store.leases_changed = lambda: heard.append("leases")
+    then(store)
+    assert heard == told
+
+
+def test_who_is_told_that_a_port_is_free_finds_it_free() -> None:
+    store, seen = Store(), list[dict[int, str]]()
+    store.put_run(a_run())
+    store.put_lease(a_lease(8000))
+    store.carry("d.bot", 8000)
+    store.port_freed = lambda: seen.append(dict(Taken(store, "other", "d.other")))
+    store.carry("d.bot", None)
+    store.drop_lease(a_lease(8000, version=2))
+    store.drop_run(a_run(version=3))
+    assert seen == [{8000: "StrategyRun d/of-u1"}, {8000: "StrategyRun d/bot"}, {}]
 
 
 def test_a_lease_that_does_not_parse_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
@@ -284,7 +386,7 @@ def test_a_run_that_does_not_parse_keeps_its_claim() -> None:
     assert store.put_run(a_run(version=2, spec={"state": "Dancing"}))
     with pytest.raises(ValidationError):
         store.run(KEY)
-    assert 8000 in Taken(store, "other"), "its process may well serve on it"
+    assert 8000 in Taken(store, "other", "d.other"), "its process may well serve on it"
     store.put_run(a_run(version=3))
     assert store.run(KEY) is not None
 
