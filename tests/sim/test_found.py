@@ -66,10 +66,6 @@ def test_a_lease_told_late_of_an_earlier_object_is_given_back():
     world.converge()
 
 
-@pytest.mark.xfail(
-    reason="leases of the object that Store.put_run replaces are queued for nobody, and a resync skips known leases",
-    strict=True,
-)
 def test_leases_of_an_object_that_a_list_shows_replaced_are_given_back():
     """The deletion fell into a gap of the watch, or is told after the list."""
     world = World(1)
@@ -82,10 +78,6 @@ def test_leases_of_an_object_that_a_list_shows_replaced_are_given_back():
     world.converge()
 
 
-@pytest.mark.xfail(
-    reason="Store.carry is told of units of known runs alone: without an object, a unit carries its port for ever",
-    strict=True,
-)
 def test_the_port_of_a_process_without_an_object_is_free_once_it_ended():
     """Nobody witnessed the deletion, so the process is left alone; a person ends it later."""
     world = World(1)
@@ -107,10 +99,6 @@ def test_the_port_of_a_process_without_an_object_is_free_once_it_ended():
     assert world.status("b")["phase"] == "Running"
 
 
-@pytest.mark.xfail(
-    reason="Operator._wake_waiting wakes the 64 that waited longest, whichever pool they wait for",
-    strict=True,
-)
 def test_a_freed_port_wakes_its_pool_behind_a_crowd_that_waits_for_another():
     world = World(1)
     world.pool(8000, 8000)

@@ -138,9 +138,12 @@ class RunSnapshot:
         handled = self.status.handled_restart_nonce
         if handled is not None and self.spec.restart_nonce != handled:
             return reasons.RESTART_REQUESTED
-        if self.inputs.problem is None and self.inputs.hash != self.status.inputs_hash:
-            return reasons.INPUTS_CHANGED
-        return None
+        if self.inputs.problem is not None:
+            return None
+        # What lives is asked too: it may have been started under a claim that was changed since.
+        same = self.live and self.unit.attempt == self.status.attempt and self.unit.inputs_hash
+        told = (self.status.inputs_hash, self.unit.inputs_hash if same else self.status.inputs_hash)
+        return None if told == (self.inputs.hash, self.inputs.hash) else reasons.INPUTS_CHANGED
 
     @property
     def ended(self) -> bool:

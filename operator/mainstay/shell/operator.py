@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -28,6 +29,8 @@ from mainstay.shell.sweep import Sweeper
 logger = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 60.0
+WOKEN_AT_ONCE = 64
+"""Runs of a pool that look again when a port may be free; whoever takes one wakes nobody, who gives one back does."""
 POOL_WRITE_SECONDS = 1.0
 SHUTDOWN_SECONDS = 25.0
 
@@ -99,15 +102,17 @@ class Operator:
         """One watch event. Late and repeated ones do no harm."""
         if plural == CONFIG_MAPS:
             obj = _only_data(obj)
+        before = self.store.runs.objects.get(key_of(obj)) if plural == RUNS else None
         changed = self._drop(plural, obj) if deleted else self._put(plural, obj)
         if not changed or not self._ready:
             return
         namespace, name = key_of(obj)
         if plural == RUNS:
             self.queue.add(("run", namespace, name))
-            if deleted:
-                for lease in self.store.leases_of(obj["metadata"]["uid"]):
+            if before is not None and (deleted or before["metadata"]["uid"] != obj["metadata"]["uid"]):
+                for lease in self.store.leases_of(before["metadata"]["uid"]):
                     self.queue.add(("lease", "", lease.metadata.name))
+            if deleted:
                 self.queue.add(("unit", namespace, name))
         elif plural == LEASES:
             self._lease_changed(obj, deleted=deleted)
@@ -157,8 +162,11 @@ class Operator:
         """Runs that wait for a port look again, those that waited longest first."""
         if not self._ready:
             return
-        for key, _ in sorted(self.store.waiting.items(), key=lambda item: item[1])[:64]:
-            self.queue.add(("run", *key))
+        woken: Counter[str] = Counter()
+        for key, (_, pool) in sorted(self.store.waiting.items(), key=lambda item: item[1]):
+            woken[pool] += 1
+            if woken[pool] <= WOKEN_AT_ONCE:
+                self.queue.add(("run", *key))
 
     def _config_map_changed(self, namespace: str, name: str) -> None:
         for key in [k for k in self.store.runs.objects if k[0] == namespace]:
@@ -258,6 +266,8 @@ class Operator:
                     await self._list(plural)
                 except ApiError as error:
                     logger.debug("resync of %s put off: %s", plural, error)
+            for _, name in self.store.leases.objects:
+                self._check_lease(name)
 
     async def _list(self, plural: str) -> None:
         """Take in a whole list; what it lacks is gone."""

@@ -35,6 +35,8 @@ class Sweeper:
     async def orphans(self) -> list[str]:
         """Names of units without an object in our copy."""
         units = await self._runtime.units()
+        for unit in units:
+            self._store.carry(unit.name, unit.port if unit.state in LIVE else None)
         return [u.name for u in units if object_key(u.name) not in self._store.runs.objects]
 
     async def unit(self, name: str) -> float | None:
@@ -43,6 +45,7 @@ class Sweeper:
         if key in self._store.runs.objects or await self._kube.get(path(RUNS, *key)) is not None:
             return None
         unit = await self._runtime.observe(name)
+        self._store.carry(name, unit.port if unit.state in LIVE else None)
         if not unit.deletion_witnessed:
             if name not in self._reported and unit.state in LIVE:
                 self._reported.add(name)

@@ -43,7 +43,7 @@ def _by_write(s: RunSnapshot, new: StrategyRunStatus) -> Iterator[str]:
         "writes only what is new": new != old,
         "runId is constant": new.run_id == (old.run_id or s.spec.run_id or s.uid),
         "attempt never falls": new.attempt >= old.attempt,
-        "attempts are claimed one by one": new.attempt <= old.attempt + 1 or new.attempt == s.unit.attempt,
+        "attempts are claimed one by one": new.attempt <= max(old.attempt, s.unit.attempt) + 1,
         "says every condition once": all(types.count(kind) == 1 for kind in ALWAYS_TOLD),
         "says what generation it is of": new.observed_generation == GENERATION,
         "hands a nonce over as it is": nonce[0] == nonce[1] or nonce[1] == s.spec.restart_nonce,

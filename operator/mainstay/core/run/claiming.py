@@ -30,7 +30,10 @@ def begin(s: RunSnapshot) -> RunPlan:
             stalled=choice.needs_person,
             port_trouble=(choice.reason, choice.message),
         )
-    attempt = max(1, s.status.attempt if unused_claim(s) else s.status.attempt + 1)
+    latest = max(
+        s.status.attempt, s.unit.attempt
+    )  # a restored API server forgets attempts, the unit does not
+    attempt = max(1, s.status.attempt if unused_claim(s) else latest + 1)
     claim = outlook(
         s,
         RunPhase.STARTING,
@@ -52,7 +55,7 @@ def begin(s: RunSnapshot) -> RunPlan:
 
 def unused_claim(s: RunSnapshot) -> bool:
     """An attempt is claimed and was never started, so the claim may still be changed."""
-    return s.status.phase is RunPhase.STARTING and not s.live and s.unit.attempt != s.status.attempt
+    return s.status.phase is RunPhase.STARTING and not s.live and s.unit.attempt < s.status.attempt
 
 
 def _pending(

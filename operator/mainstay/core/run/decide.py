@@ -27,7 +27,7 @@ def decide(s: RunSnapshot) -> RunPlan:
         return _troubled(s)
     if s.foreign_unit:
         return _predecessor(s)
-    if s.live and _ahead(s):
+    if s.live and s.status.phase is not RunPhase.STOPPING and _ahead(s):
         return _adopt(s)
     match s.status.phase:
         case RunPhase.STARTING | RunPhase.RUNNING | RunPhase.PAUSING | RunPhase.PAUSED | RunPhase.RESUMING:
