@@ -20,11 +20,13 @@ from tests.bench.installed import take_down_leftovers
 
 Bench = Callable[[bool], Awaitable[list[Figure]]]
 
+profile_prefix: str | None = None
+
 BENCHES: dict[str, Bench] = {
     "fence": lambda quick: starts.fence(quick=quick),
     "one": lambda quick: starts.starts(quick=quick, many=False),
     "many": lambda quick: starts.starts(quick=quick, one=False),
-    "thousand": lambda quick: scale.thousand(quick=quick),
+    "thousand": lambda quick: scale.thousand(quick=quick, profile=profile_prefix),
     "whole": lambda quick: whole.whole(quick=quick),
 }
 LONG: dict[str, Bench] = {
@@ -58,7 +60,10 @@ def main() -> int:
         "--long", action="store_true", help="growth to 10,000 objects and the steps of a start too"
     )
     parser.add_argument("--json", type=Path, help="default: a new file below .bench")
+    parser.add_argument("--profile", metavar="PREFIX", help="cProfile of the operator in `thousand`, slower")
     asked = parser.parse_args()
+    global profile_prefix  # noqa: PLW0603
+    profile_prefix = asked.profile
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     names = asked.only or [*BENCHES, *(LONG if asked.long else ())]

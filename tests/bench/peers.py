@@ -94,7 +94,7 @@ class Supervisord:
         self._conf_d.mkdir()
         (directory / "conf").write_text(CONF.format(directory=directory))
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(directory / "conf")]
-        self.process = subprocess.Popen(command, start_new_session=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
         self._socket = directory / "s"
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         self._proxy = ServerProxy("http://127.0.0.1", transport=transport)
