@@ -65,7 +65,11 @@ STRATEGY_RUN = Kind(
         Column(
             "Ready", '.status.conditions[?(@.type=="Ready")].status', "What is observed is what was asked."
         ),
-        Column("Port", ".status.port", "Control port.", "integer"),
+        Column(
+            "Port",
+            '.status.conditions[?(@.reason=="Leased")].message',
+            "Control port, while it is leased.",
+        ),
         Column("Restarts", ".status.restarts", "Restarts by the supervisor in this attempt.", "integer"),
         AGE,
         Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why, in one word.", priority=1),

@@ -41,7 +41,7 @@ def stop(
     namespace: NamespaceOption = "default",
     wait: WaitOption = True,
     timeout: TimeoutOption = 60,
-    dry_run: DryRunOption = None,
+    dry_run: DryRunOption = False,
     home: HomeOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
@@ -54,6 +54,8 @@ def stop(
             fail("name at least one run, for example: mainstay stop my-bot")
         set_state(target_of(home, namespace, kubeconfig, context), names, "Stopped", wait, timeout, dry_run)
         return
+    if dry_run:
+        fail("--dry-run doesn't go with --offline: the brake is no change of an object")
     from mainstay.runtime.process import brake
 
     place = home_of(home)
@@ -62,7 +64,7 @@ def stop(
         ended = brake.stop_offline(place.root, SCOPE, unit)
         if not ended:
             fail(f"{unit}: some of its processes can't be ended; `mainstay status` shows them")
-        out.print(f"{unit} stopped and held; `mainstay release` lets it run again")
+        out.print(f"{unit} stopped and held, its port is given back; `mainstay release` lets it run again")
 
 
 def release(
@@ -90,7 +92,7 @@ def _units(home: Home, names: list[str] | None, everything: bool, namespace: str
         return known
     if not names:
         fail("name at least one run, or say --all")
-    wanted = [unit_name(namespace, name) for name in names]
+    wanted = [unit_name(namespace, name.rpartition("/")[2]) for name in names]
     for unit in wanted:
         if unit not in known:
             there = ", ".join(known) or "none"

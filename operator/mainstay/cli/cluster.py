@@ -53,8 +53,10 @@ def call(target: Target, work: Callable[[Kube], Coroutine[Any, Any, T]]) -> T:
         return asyncio.run(main())
     except ApiUnavailableError as error:
         fail(
-            f"the API server does not answer ({error.message}). `mainstay status` tells what runs here, "
-            "`mainstay up` starts it; `mainstay stop --offline` works without it."
+            f"the API server does not answer ({error.message}).\n"
+            "  mainstay status           what runs here\n"
+            "  mainstay up               starts it\n"
+            "  mainstay stop --offline   works without it"
         )
     except ApiError as error:
         fail(error.message or str(error))
@@ -66,6 +68,7 @@ def call(target: Target, work: Callable[[Kube], Coroutine[Any, Any, T]]) -> T:
 
 async def get_run(kube: Kube, target: Target, name: str) -> Object:
     """Return the run, or end the command."""
+    name = name.rpartition("/")[2]  # as kubectl prints it: strategyrun.mainstay.dev/name
     obj = await kube.get(path(RUNS, target.namespace, name))
     if obj is None:
         fail(

@@ -45,7 +45,11 @@ def table(*columns: str) -> Table:
     """Return an empty table in kubectl's manner: no lines, upper-case heads."""
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     for column in columns:
-        made.add_column(column, no_wrap=True)
+        if column == columns[-1] and out.is_terminal:
+            made.add_column(column, no_wrap=True, ratio=1, overflow="ellipsis")  # the one that may be cut
+        else:
+            made.add_column(column, no_wrap=True)
+    made.expand = out.is_terminal
     return made
 
 

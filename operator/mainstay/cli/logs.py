@@ -40,7 +40,7 @@ def logs(
     directory = _directory(place, name, namespace, system=system)
     streams = [(directory / "stdout.log", sys.stdout.buffer), (directory / "stderr.log", sys.stderr.buffer)]
     if previous:
-        _previous(place, directory, streams)
+        _previous(place, directory, streams, tail)
         return
     positions = [_print_tail(path, sink, tail) for path, sink in streams]
     if not follow:
@@ -63,21 +63,26 @@ def _directory(home: Home, name: str, namespace: str, *, system: bool) -> Path:
     return directory
 
 
-def _previous(home: Home, directory: Path, streams: list[tuple[Path, IO[bytes]]]) -> None:
+def _previous(home: Home, directory: Path, streams: list[tuple[Path, IO[bytes]]], tail: int) -> None:
     from mainstay.runtime.process.unitdir import ScopeDir
 
     scope, unit = directory.parents[2].name, directory.parent.name
     leader = ScopeDir(home.root, scope).unit(unit).leader()
-    if leader is None or leader.previous_pid == 0:
+    if leader is None or (leader.previous_pid == 0 and leader.stage == "Exec"):
         fail(f"{unit} had no process before the present one")
     spans = (
         (leader.output_before, leader.output_from),
         (leader.errors_before, leader.errors_from),
     )
-    for (path, sink), (first, last) in zip(streams, spans, strict=True):
+    for (path, sink), (before, latest) in zip(streams, spans, strict=True):
         with path.open("rb") as file:
+            if leader.stage == "Exec":
+                first, end = before, latest
+            else:  # between two programs: the latest that ran is the previous one
+                first, end = latest, os.fstat(file.fileno()).st_size
             file.seek(first)
-            sink.write(file.read(max(0, last - first)))
+            lines = file.read(max(0, end - first)).splitlines(keepends=True)
+            sink.writelines(lines if tail < 0 else lines[len(lines) - min(tail, len(lines)) :])
             sink.flush()
 
 

@@ -55,6 +55,8 @@ for panel, commands in {
 
 def main() -> None:
     """Run the command; Ctrl-C ends it without a traceback."""
+    # As kubectl has it. The server's own dry run is kubectl's to ask for.
+    sys.argv = [("--dry-run" if a == "--dry-run=client" else a) for a in sys.argv]
     try:
         app()
     except KeyboardInterrupt:

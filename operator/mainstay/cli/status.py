@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 from datetime import UTC, datetime
-from textwrap import shorten
 from typing import Any
 
 import typer
@@ -18,9 +17,10 @@ from mainstay.cli.cluster import Target, connection
 from mainstay.cli.console import fail, note, out, show, table
 from mainstay.cli.options import HomeOption, OutputOption, home_of
 from mainstay.cli.verbs import condition
-from mainstay.runtime.base import RuntimeUnavailableError
+from mainstay.runtime.base import GONE, RuntimeUnavailableError
 from mainstay.shell.kube import RUNS, ApiError, Kube, Object, path
 
+NOT_RUNNING = "not running"
 _COLOURS = {"True": "green", "False": "red", "Unknown": "yellow"}
 
 
@@ -57,6 +57,7 @@ def status(home: HomeOption = None, output: OutputOption = None) -> None:
     for part in told["parts"]:
         parts.add_row(part["name"], part["state"], str(part["pid"] or ""), str(part["restarts"]))
     show(parts)
+    missing = [part["name"] for part in told["parts"] if part["state"] == NOT_RUNNING]
     out.print()
     if told["runs"] is None:
         note(f"the API server does not answer: {told['problem']}")
@@ -66,6 +67,9 @@ def status(home: HomeOption = None, output: OutputOption = None) -> None:
         show(local)
         raise typer.Exit(1)
     show(_table(told["runs"]))
+    if missing:
+        note(f"{', '.join(missing)}: not running; `mainstay up` starts it. What stands above may be old.")
+        raise typer.Exit(1)
 
 
 async def _status(target: Target) -> dict[str, Any]:
@@ -74,7 +78,7 @@ async def _status(target: Target) -> dict[str, Any]:
     told: dict[str, Any] = {
         "home": str(target.home.root),
         "api": _server(target),
-        "parts": await _units(system.runtime(target.home)),
+        "parts": await _parts(target),
         "units": await _units(system.runtime(target.home, "runs")),
         "runs": None,
     }
@@ -86,6 +90,24 @@ async def _status(target: Target) -> dict[str, Any]:
     except Exception as error:
         told["problem"] = str(error)
     return told
+
+
+async def _parts(target: Target) -> list[dict[str, Any]]:
+    """Every part of the system that should run here, and the two supervisors."""
+    from mainstay.cli import system
+
+    seen = {unit["name"]: unit for unit in await _units(system.runtime(target.home))}
+    embedded = (target.home.root / "etcd").is_dir()
+    wanted = [*(("etcd", "kube-apiserver") if embedded else ()), system.OPERATOR]
+    nothing = {"pid": None, "restarts": 0, "state": NOT_RUNNING}
+    parts = [{**nothing, **seen.get(name, {}), "name": name} for name in wanted]
+    for part in parts:
+        part["state"] = NOT_RUNNING if part["state"] in GONE else part["state"]
+    for scope in ("system", "runs"):
+        pid = system.supervisor_pid(target.home, scope)
+        state = "Running" if pid else NOT_RUNNING
+        parts.append({"name": f"supervisord ({scope})", "state": state, "pid": pid, "restarts": 0})
+    return parts
 
 
 async def _units(runtime: Any) -> list[dict[str, Any]]:
@@ -160,7 +182,7 @@ def _table(runs: list[dict[str, Any]]) -> Table:
             str(run["port"] or ""),
             str(run["restarts"]),
             _age(run["created"]),
-            shorten(message, 100, placeholder=" …"),
+            message,
         )
     return made
 

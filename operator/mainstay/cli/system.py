@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import sys
@@ -105,6 +106,31 @@ async def operator_works(system: ProcessRuntime, home: Home, timeout: float) -> 
         if time.monotonic() > deadline or unit.restarts > 2:
             raise PartFailedError("the operator does not work:\n" + "\n".join(last_lines(home, OPERATOR)))
         await asyncio.sleep(0.03)
+
+
+def supervisor_pid(home: Home, scope: str) -> int | None:
+    """Return the pid of a scope's supervisord, which holds the scope's lock while it lives; None if none does."""
+    directory = home.root / "scopes" / scope
+    try:
+        with (directory / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        try:
+            return int((directory / "supervisord.pid").read_text())
+        except (OSError, ValueError):
+            return None
+
+
+def lives(home: Home, scope: str) -> bool:
+    """Whether anything of a scope runs: its supervisord, or a unit that outlived it."""
+    from mainstay.runtime.process import brake
+
+    if supervisor_pid(home, scope) is not None:
+        return True
+    return any(unit.state != "Exited" for unit in brake.list_units(home.root, scope))
 
 
 def logs(home: Home, name: str, scope: str = "system") -> list[Path]:

@@ -48,6 +48,7 @@ def up(
 ) -> None:
     """Start everything: a control plane, the operator and a sample bot. Running it again is harmless."""
     place = home_of(home)
+    _range(ports)
     place.create()
     if kubeconfig is None and (other := os.environ.get("KUBECONFIG")) and Path(other) != place.kubeconfig:
         note(f"KUBECONFIG is set to {other} and not used; say --kubeconfig to use that cluster")
@@ -155,16 +156,23 @@ async def _objects(home: Home, kube: Kube, ports: str, quickstart: bool) -> bool
     return True
 
 
+def _range(ports: str) -> tuple[int, int]:
+    first, dash, last = ports.partition("-")
+    if not (dash and first.isdigit() and last.isdigit()):
+        fail(f"--ports {ports}: write FIRST-LAST, for example 8766-8799")
+    if not 1024 <= int(first) <= int(last) <= 65535:
+        fail(f"--ports {ports}: FIRST is at least 1024 and at most LAST, which is at most 65535")
+    return int(first), int(last)
+
+
 async def _pool(kube: Kube, ports: str) -> None:
     """Make the default pool where there is none; one that exists is the user's."""
-    first, dash, last = ports.partition("-")
-    if not (dash and first.isdigit() and last.isdigit() and 1024 <= int(first) <= int(last) <= 65535):
-        fail(f"--ports {ports}: write FIRST-LAST, for example 8766-8799")
+    first, last = _range(ports)
     url = path(POOLS, name="default")
 
     async def make() -> None:
         if await kube.get(url) is None:
-            ranges = [{"first": int(first), "last": int(last)}]
+            ranges = [{"first": first, "last": last}]
             body = {"metadata": {"name": "default"}, "spec": {"ranges": ranges}}
             await kube.create(POOLS, "PortPool", "", body)
 
@@ -209,12 +217,13 @@ async def _tell(home: Home, kube: Kube, admin: Path) -> None:
     out.print()
     out.print(f"kubeconfig: {admin}")
     out.print("try next:")
-    shell = "" if Path(shutil.which("mainstay") or "").exists() else ".venv/bin/"
+    shell = "" if shutil.which("mainstay") else f"{os.path.relpath(Path(sys.executable).parent)}/"
     extra = f" --home {home.root}" if home.root != Home.resolve().root else ""
     out.print(f'  eval "$({shell}mainstay env{extra})"   # kubectl and mainstay on PATH, KUBECONFIG set')
     out.print("  kubectl get srun")
-    out.print(f"  mainstay logs -f {SAMPLE}")
-    out.print(f"  mainstay pause {SAMPLE}; mainstay resume {SAMPLE}")
+    if await kube.get(path(RUNS, "default", SAMPLE)) is not None:
+        out.print(f"  mainstay logs -f {SAMPLE}")
+        out.print(f"  mainstay pause {SAMPLE}; mainstay resume {SAMPLE}")
     out.print("  mainstay run web --port -- python3 -m http.server '$(CONTROL_API_PORT)'")
 
 
@@ -226,8 +235,11 @@ def down(
 ) -> None:
     """Stop everything gracefully: bots first, the control plane last. Objects and data stay for the next `up`."""
     place = home_of(home)
-    if not place.exists:
-        note(f"nothing to do: {place.root} is not in use")
+    from mainstay.cli import system as parts
+
+    scopes = ("system",) if keep_runs else ("system", "runs")
+    if not place.exists or not any(parts.lives(place, scope) for scope in scopes):
+        out.print(f"nothing runs from {place.root}")
         return
     with _only_one(place):
         asyncio.run(_down(place, keep_runs))
@@ -240,11 +252,13 @@ async def _down(home: Home, keep_runs: bool) -> None:
 
     system = parts.runtime(home)
     try:
+        await system.start_up()  # one that was killed is replaced, so that what it left can be ended
         with step("operator"):
             await parts.end(system, parts.OPERATOR)
-        if not keep_runs:
+        if not keep_runs and parts.lives(home, "runs"):
             runs = parts.runtime(home, "runs")
             with step("bots"):
+                await runs.start_up()
                 await runs.shut_down_scope(stop_units=True)
             await runs.close()
         with step("kube-apiserver and etcd"):

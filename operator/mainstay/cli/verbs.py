@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Annotated, Any, Optional
 
@@ -12,20 +13,20 @@ from mainstay.api.meta import API_VERSION
 from mainstay.cli.cluster import Target, call, get_run
 from mainstay.cli.console import fail, note, out
 from mainstay.cli.options import ContextOption, HomeOption, KubeconfigOption, NamespaceOption, target_of
-from mainstay.shell.kube import RUNS, Kube, Object, path
+from mainstay.core import reasons
+from mainstay.shell.kube import RUNS, ApiError, Kube, Object, path
+
+STAY_SECONDS = 1.0
+"""How long a program without a probe is watched before a command says that it runs."""
+
+CRASHING_SECONDS = 3.0
+"""How long a command waits for a program that ends by itself again and again."""
 
 Names = Annotated[list[str], typer.Argument(help="Names of StrategyRuns.", metavar="NAME...")]
-WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is so.")]
+WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the state is reached.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait at most.")]
 DryRunOption = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        "--dry-run",
-        help="`client`: print the equivalent YAML instead of doing it.",
-        show_default=False,
-        is_flag=False,
-        flag_value="client",
-    ),
+    bool, typer.Option("--dry-run", help="Print the equivalent YAML instead of doing it.", show_default=False)
 ]
 
 
@@ -34,7 +35,7 @@ def start(
     namespace: NamespaceOption = "default",
     wait: WaitOption = True,
     timeout: TimeoutOption = 60,
-    dry_run: DryRunOption = None,
+    dry_run: DryRunOption = False,
     home: HomeOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
@@ -48,7 +49,7 @@ def pause(
     namespace: NamespaceOption = "default",
     wait: WaitOption = True,
     timeout: TimeoutOption = 60,
-    dry_run: DryRunOption = None,
+    dry_run: DryRunOption = False,
     home: HomeOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
@@ -62,7 +63,7 @@ def resume(
     namespace: NamespaceOption = "default",
     wait: WaitOption = True,
     timeout: TimeoutOption = 60,
-    dry_run: DryRunOption = None,
+    dry_run: DryRunOption = False,
     home: HomeOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
@@ -76,7 +77,7 @@ def restart(
     namespace: NamespaceOption = "default",
     wait: WaitOption = True,
     timeout: TimeoutOption = 60,
-    dry_run: DryRunOption = None,
+    dry_run: DryRunOption = False,
     home: HomeOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
@@ -85,8 +86,11 @@ def restart(
     target = target_of(home, namespace, kubeconfig, context)
 
     async def work(kube: Kube) -> None:
-        for name in names:
+        for name in bare(names):
             obj = await get_run(kube, target, name)
+            if obj["spec"].get("state") == "Stopped":
+                note(f"{name} is stopped, there is nothing to restart; `mainstay start {name}` starts it")
+                continue
             nonce = int(obj["spec"].get("restartNonce") or 0) + 1
             await _change(
                 kube, target, name, {"restartNonce": nonce}, "restart asked for", wait, timeout, dry_run
@@ -112,12 +116,17 @@ def run(
     ] = None,
     working_dir: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--working-dir", "-w", help="Directory to start in.", show_default=False),
+        typer.Option(
+            "--working-dir",
+            "-w",
+            help="Directory to start in. Default: the run's own data directory.",
+            show_default=False,
+        ),
     ] = None,
     namespace: NamespaceOption = "default",
     wait: WaitOption = True,
     timeout: TimeoutOption = 60,
-    dry_run: DryRunOption = None,
+    dry_run: DryRunOption = False,
     home: HomeOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
@@ -131,7 +140,7 @@ def run(
     if env:
         program["env"] = [_variable(item) for item in env]
     if working_dir:
-        program["workingDir"] = working_dir
+        program["workingDir"] = os.path.abspath(working_dir)
     spec: dict[str, Any] = {"program": program}
     if port:
         spec["controlApi"] = {}
@@ -141,12 +150,19 @@ def run(
         "metadata": {"name": name, "namespace": namespace},
         "spec": spec,
     }
-    if dry_run is not None:
+    if dry_run:
         _print_yaml(obj)
         return
 
     async def work(kube: Kube) -> None:
-        created = await kube.create(RUNS, "StrategyRun", namespace, obj)
+        try:
+            created = await kube.create(RUNS, "StrategyRun", namespace, obj)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            fail(
+                f"{name} exists already: `mainstay start {name}`, `kubectl delete srun {name}`, or another name"
+            )
         out.print(f"strategyrun/{name} created")
         if wait:
             await _wait(kube, target, name, created["metadata"]["generation"], timeout)
@@ -162,12 +178,12 @@ def _variable(item: str) -> dict[str, str]:
 
 
 def set_state(
-    target: Target, names: list[str], state: str, wait: bool, timeout: float, dry_run: str | None
+    target: Target, names: list[str], state: str, wait: bool, timeout: float, dry_run: bool
 ) -> None:
     """Ask for a state of each run, and wait for it."""
 
     async def work(kube: Kube) -> None:
-        for name in names:
+        for name in bare(names):
             await get_run(kube, target, name)
             await _change(kube, target, name, {"state": state}, f"state: {state}", wait, timeout, dry_run)
 
@@ -182,9 +198,9 @@ async def _change(
     words: str,
     wait: bool,
     timeout: float,
-    dry_run: str | None,
+    dry_run: bool,
 ) -> None:
-    if dry_run is not None:
+    if dry_run:
         metadata = {"name": name, "namespace": target.namespace}
         _print_yaml({"apiVersion": API_VERSION, "kind": "StrategyRun", "metadata": metadata, "spec": spec})
         return
@@ -197,26 +213,50 @@ async def _change(
 async def _wait(kube: Kube, target: Target, name: str, generation: int, timeout: float) -> None:
     """Return when what is observed is what was asked; end the command if that needs a person, or too long."""
     deadline = time.monotonic() + timeout
-    said = ""
+    said, settled = "", False
+    crashing_since: float | None = None
     while True:
         obj = await get_run(kube, target, name)
         ready, stalled = condition(obj, "Ready"), condition(obj, "Stalled")
         current = (obj.get("status") or {}).get("observedGeneration", 0) >= generation
         if current and ready.get("status") == "True":
+            if not settled and obj["status"]["phase"] == "Running" and not _probed(obj):
+                settled = True  # started is all that was seen: does it stay?
+                await asyncio.sleep(STAY_SECONDS)
+                continue
             out.print(f"strategyrun/{name} is {obj['status']['phase']}")
             return
+        crashed = current and ready.get("reason") == reasons.CRASH_LOOP
+        crashing_since = (crashing_since or time.monotonic()) if crashed else None
+        if crashing_since is not None and time.monotonic() - crashing_since > CRASHING_SECONDS:
+            fail(f"{name} does not stay up: {one_line(ready.get('message', ''))}\n  mainstay logs -p {name}")
         if current and stalled.get("status") == "True":
-            fail(f"{name}: {stalled['reason']}: {stalled.get('message', '')}")
+            fail(f"{name}: {stalled['reason']}: {one_line(stalled.get('message', ''))}")
         words = f"{name}: {ready.get('reason', 'Pending')}"
         if current and words != said and ready.get("reason"):
             said = words
-            note(f"{words}: {ready.get('message', '').splitlines()[0] if ready.get('message') else ''}")
+            note(f"{words}: {one_line(ready.get('message', ''))}")
         if time.monotonic() > deadline:
             fail(
-                f"{name} is not there after {timeout:.0f} s: {ready.get('reason', 'Pending')}: "
-                f"{ready.get('message', '')} (`kubectl describe srun {name}`, `mainstay logs {name}`)"
+                f"{name} is not as asked after {timeout:.0f} s: {ready.get('reason', 'Pending')}: "
+                f"{one_line(ready.get('message', ''))}\n  kubectl describe srun {name}\n  mainstay logs {name}"
             )
         await asyncio.sleep(0.1)
+
+
+def bare(names: list[str]) -> list[str]:
+    """Return names without the kind that kubectl prints before them."""
+    return [name.rpartition("/")[2] for name in names]
+
+
+def _probed(obj: Object) -> bool:
+    readiness = obj["spec"]["program"].get("readiness") or {}
+    return "controlApi" in obj["spec"] or any(kind in readiness for kind in ("tcp", "http", "exec"))
+
+
+def one_line(message: str) -> str:
+    """Return a condition's message for a line of a terminal."""
+    return " ".join(message.split())
 
 
 def condition(obj: Object, kind: str) -> dict[str, Any]:

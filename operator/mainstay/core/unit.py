@@ -73,6 +73,7 @@ class Unit:
     restarts: int = 0  # by the supervisor, within the attempt
     exit: Exit | None = None  # of the process before the present one
     stopping_seconds: float | None = None  # since a stop was begun that no start has lifted; never jumps
+    stop_told: bool = True  # the leader has got its TERM; False after a crash between intent and signal
     pause_marked: bool = False  # a pause was begun that nobody has lifted, whatever came of it
     held_locally: bool = False  # braked by `mainstay stop --offline`
     deletion_witnessed: bool = False  # its owner's deletion was seen, so that a sweep may finish it

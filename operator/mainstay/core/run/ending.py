@@ -50,11 +50,11 @@ def ending(s: RunSnapshot) -> RunPlan:
     """TERM, then the grace period on the runtime's own clock, then force."""
     grace = float(s.spec.program.termination_grace_period_seconds)
     elapsed = s.unit.stopping_seconds
-    if elapsed is None:
+    if elapsed is not None and elapsed >= grace:
+        return Act(StopUnit(grace, force=True, deleting=s.deleting))
+    if elapsed is None or not s.unit.stop_told:
         return Act(StopUnit(grace, deleting=s.deleting))
-    if elapsed < grace:
-        return Wait(grace - elapsed)
-    return Act(StopUnit(grace, force=True, deleting=s.deleting))
+    return Wait(grace - elapsed)
 
 
 def give_back(s: RunSnapshot) -> RunPlan | None:

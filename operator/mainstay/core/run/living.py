@@ -38,7 +38,8 @@ def living(s: RunSnapshot) -> RunPlan:
 def _should_pause(s: RunSnapshot) -> RunPlan:
     match s.unit.state:
         case UnitState.PAUSED | UnitState.HELD:
-            return settle(s, _settled(s, RunPhase.PAUSED, reasons.PAUSED, "paused", serving=False))
+            words = "paused" if s.unit.state is UnitState.PAUSED else "paused; nothing of it runs yet"
+            return settle(s, _settled(s, RunPhase.PAUSED, reasons.PAUSED, words, serving=False))
         case UnitState.RUNNING | UnitState.BACKOFF | UnitState.WAITING:
             if s.status.phase in (RunPhase.PAUSING, RunPhase.PAUSED):
                 return Act(PauseUnit())
@@ -150,7 +151,7 @@ def _crash_loop(s: RunSnapshot) -> StrategyRunStatus:
         s,
         RunPhase.STARTING,
         reasons.CRASH_LOOP,
-        f"{exit_words(s)}; restarted with growing delays",
+        f"restarted with growing delays: {exit_words(s)}",
         ready=False,
         changes={"process": None, "restarts": s.unit.restarts},
     )

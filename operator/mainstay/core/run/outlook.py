@@ -81,7 +81,7 @@ def outlook(
         if port_trouble is not None:
             conditions.append(condition("PortAllocated", False, *port_trouble))
         elif status.port is not None and phase in _HOLDS_PORT:
-            conditions.append(condition("PortAllocated", True, reasons.LEASED, f"port {status.port}"))
+            conditions.append(condition("PortAllocated", True, reasons.LEASED, str(status.port)))
         else:
             conditions.append(condition("PortAllocated", False, reasons.RELEASED))
     if s.unit.held_locally:

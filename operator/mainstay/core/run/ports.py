@@ -37,7 +37,10 @@ def choose(s: RunSnapshot) -> int | NoPort | None:
                 needs_person=True,
             )
         if holder := blocked(s, api.port):
-            return NoPort(reasons.PORT_TAKEN, f"port {api.port} is held by {holder}.")
+            return NoPort(
+                reasons.PORT_TAKEN,
+                f"port {api.port} is held by {holder}; this run starts by itself when it is free",
+            )
         return api.port
     last = s.status.port
     if last is not None and last in view.ports and not blocked(s, last):
@@ -58,6 +61,6 @@ def _exhausted(s: RunSnapshot) -> str:
     """Same words while the pool stays full, whoever comes and goes: an idle queue writes nothing."""
     pool = s.spec.control_api.pool if s.spec.control_api else ""
     return (
-        f"all {len(s.ports.ports)} ports of PortPool {pool} are in use; this run starts by itself when one "
-        "frees, or stop a run, or widen the pool (`kubectl get pl` shows who holds what)."
+        f"all {len(s.ports.ports)} ports of PortPool {pool} are in use (`kubectl get pl`); this run starts by "
+        "itself when one frees"
     )

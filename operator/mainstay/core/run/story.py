@@ -46,7 +46,10 @@ def events(old: StrategyRunStatus, new: StrategyRunStatus) -> tuple[Event, ...]:
     if after.reason in _SILENT:
         return ()
     if after.reason == reasons.RUNNING and new.phase is RunPhase.RUNNING:
-        return (Event("Normal", "Started", _started(new)),)
+        resumed = old.process is not None and old.process == new.process
+        if resumed and before is not None and before.reason == reasons.NOT_READY:
+            return (Event("Normal", "Serving", f"pid {old.process.pid} serves again"),) if old.process else ()
+        return (Event("Normal", "Resumed" if resumed else "Started", _started(new)),)
     kind = "Warning" if after.reason in _WARNINGS or _stalled(new) else "Normal"
     return (Event(kind, after.reason, after.message or after.reason),)
 

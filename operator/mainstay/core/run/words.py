@@ -14,5 +14,5 @@ def exit_words(s: RunSnapshot) -> str:
         how = f"the process was ended by signal {end.signal}"
     else:
         how = f"the process ended with exit code {end.code}"
-    said = "\n".join(end.last_lines) if end else ""
-    return f"{how}; last lines of stderr:\n{said}" if said else how
+    said = " | ".join(line.strip() for line in end.last_lines) if end else ""
+    return f"{how}, stderr: {said}" if said else how

@@ -27,7 +27,7 @@ from _signal import (  # type: ignore[import-not-found]
 
 SIGKILL, SIGTERM, SIGCONT, SIGSTOP = 9, 15, 18, 19
 RLIMIT_NOFILE = 7
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 MARKERS = (b"stop", b"paused", b"held")
 TERM_SECONDS = 2.0  # for what an earlier leader left
 CLEAN_SECONDS = 10.0  # for how long `start`'s word that nothing was left is good
@@ -138,6 +138,8 @@ class Fence:
 
     def run(self) -> None:
         """Wait for our turn, then become the program. Returns only by raising."""
+        prctl(PR_SET_PDEATHSIG, SIGTERM)  # a fence without its supervisord would wait for nobody
+        leave_session()
         self.open_logs()
         lock = posix.open(self.path(b"fence.lock"), posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -403,7 +405,9 @@ class Fence:
 
     def become(self, spec: Record, argv: list[bytes], env: dict[bytes, bytes]) -> None:
         """Dress as the spec says and exec."""
-        keep_descendants()
+        prctl(PR_SET_PDEATHSIG, 0)
+        # Orphans among our descendants stay our descendants; kept over exec.
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
         self.limit(spec)
         if b"uid" in spec:
             posix.setgroups([int(group) for group in spec[b"groups"].split(b",") if group])
@@ -456,14 +460,26 @@ def opened_for_writing(pid: bytes, fd: bytes) -> bool:
     return bool(flags) and int(flags[0], 8) & 3 == posix.O_RDWR
 
 
-def keep_descendants() -> None:
-    """Orphans among our descendants stay our descendants; kept over exec. Best effort."""
+def leave_session() -> None:
+    """Into a session of our own.
+
+    In supervisord's, its death would have the kernel wake and hang up whoever is stopped: a paused bot would
+    end, or run on. supervisord has made us lead a group, and leaders can't setsid: first into its group.
+    """
+    try:
+        posix.setpgid(0, posix.getpgid(posix.getppid()))
+        posix.setsid()
+    except OSError:
+        return
+
+
+def prctl(option: int, value: int) -> None:
+    """Best effort: without it the unit lacks a comfort, not its safety."""
     try:
         import _ctypes
 
         libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-        prctl = _ctypes.dlsym(libc, "prctl")
-        _ctypes.call_function(prctl, (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+        _ctypes.call_function(_ctypes.dlsym(libc, "prctl"), (option, value, 0, 0, 0))
     except Exception:
         return
 

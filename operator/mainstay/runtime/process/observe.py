@@ -142,6 +142,8 @@ class Observer:
         return all(
             (now := proc.look(one)) is None or now.stopped
             for one in members.members(unit, scan, leader.process)
+            # A fence that stands behind an adopted program waits, and is none of the user's.
+            if one == leader.process or one.pid not in scan.fences
         )
 
     def _unit(self, unit: UnitDir, files: Files, leader: Leader, state: UnitState) -> Unit:
@@ -160,6 +162,7 @@ class Observer:
             restarts=leader.restarts if told.attempt == leader.attempt else 0,
             exit=self._earlier_exit(unit, leader),
             stopping_seconds=_stopping(files),
+            stop_told=_stop_told(files),
             pause_marked=files.paused is not None,
             held_locally=files.held,
             deletion_witnessed=files.stop is not None and files.stop.deleting,
@@ -192,6 +195,13 @@ class Observer:
                 return await self._live(unit, files, leader, seen)
             pid = int(info["pid"]) if info else 0
             if pid and (fence := proc.identify(pid)) is not None:
+                if files.spec is None and found_leader(fence) is None:
+                    # Its directory was lost. A fence may stand behind a program that lives on.
+                    scan = await self._scans.fresh()
+                    lives = members.members(unit, scan, None) - {fence}
+                    lives = {one for one in lives if one.pid not in scan.fences}
+                    if lives:
+                        return self._left(unit, files, scan, lives)
                 if leader is None or leader.process != fence:
                     return self._waiting_or_lost(unit, files, fence)
             elif not pid and not _will_restart(info, files):
@@ -306,6 +316,14 @@ def _confirmed(files: Files, leader: Leader) -> bool:
 def confirmation(process: ProcessId) -> str:
     """How a pause marker names the process that confirmed."""
     return f"{process.pid} {process.start_ticks} {process.boot_id}"
+
+
+def _stop_told(files: Files) -> bool:
+    """Whether the leader got the TERM of the stop that was begun."""
+    if files.stop is None or files.leader is None:
+        return True
+    process = files.leader.process
+    return files.stop.told == (process.pid, process.start_ticks)
 
 
 def _stopping(files: Files) -> float | None:

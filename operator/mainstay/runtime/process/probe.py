@@ -46,7 +46,8 @@ async def http(listener: Listener, path: str, seconds: float) -> ProbeResult:
         ):
             status = response.status
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-        return ProbeResult(False, f"GET {path} on port {listener.port}: {error or 'timeout'}")
+        why = str(error) or f"no answer within {seconds:g} s"
+        return ProbeResult(False, f"GET {path} on port {listener.port}: {why}")
     if 200 <= status < 400:
         return ProbeResult(True)
     return ProbeResult(False, f"GET {path} on port {listener.port} was answered with {status}")

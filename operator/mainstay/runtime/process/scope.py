@@ -100,6 +100,7 @@ class Scope:
             f"{self.dir.path}/__pycache__",
         ):
             os.makedirs(path, mode=0o700, exist_ok=True)
+        records.sweep(self.dir.conf_d)
         source = records.read(fence.__file__) or b""
         self.fence_module = "fence_" + hashlib.sha256(source).hexdigest()[:12]
         target = f"{self.dir.path}/{self.fence_module}.py"

@@ -14,7 +14,7 @@ from mainstay.runtime.base import ProcessId, RuntimeUnavailableError
 from mainstay.runtime.process import members, proc, rpc
 from mainstay.runtime.process.observe import Observer, Scans
 from mainstay.runtime.process.scope import Scope
-from mainstay.runtime.process.unitdir import StopMarker, UnitDir
+from mainstay.runtime.process.unitdir import UnitDir
 
 STOP_CALL_SECONDS = 2.0
 KILL_SECONDS = 5.0  # for the kernel to end what was killed
@@ -79,10 +79,15 @@ class Stopper:
         if force:
             await self._kill_all(unit)
             return
-        await self._tell_orphan(unit, marker, supervised)
+        leader = self._observer.files(unit).leader
+        told = (leader.process.pid, leader.process.start_ticks) if leader is not None else (0, 0)
+        if leader is not None and marker.told != told and leader.process.pid != supervised:
+            proc.send(leader.process, signal.SIGTERM)  # an orphan: supervisord has told its own
         for one in found:
             if (seen := proc.look(one)) is not None and seen.state in "Tt":
                 proc.send(one, signal.SIGCONT)
+        if marker.told != told:
+            await asyncio.to_thread(unit.write_stop, replace(marker, told=told))
         self.finish(unit, grace)
 
     async def _tell_supervisord(self, name: str) -> int:
@@ -100,15 +105,6 @@ class Stopper:
             return 0  # dead or hung: the marker holds its fence, and TERM goes to the leader directly
         info = await self._scope.supervisor.info(name)
         return int(info["pid"]) if info is not None and info["state"] == rpc.STOPPING else 0
-
-    async def _tell_orphan(self, unit: UnitDir, marker: StopMarker, supervised: int) -> None:
-        """TERM a leader that isn't supervisord's, once."""
-        leader = self._observer.files(unit).leader
-        if leader is None or leader.process.pid == supervised:
-            return
-        identity = (leader.process.pid, leader.process.start_ticks)
-        if marker.told != identity and proc.send(leader.process, signal.SIGTERM):
-            await asyncio.to_thread(unit.write_stop, replace(marker, told=identity))
 
     def finish(self, unit: UnitDir, grace: float) -> None:
         """End in the background what the leader leaves: TERM, and KILL when the grace is over."""

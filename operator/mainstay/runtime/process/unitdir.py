@@ -46,7 +46,7 @@ class StopMarker:
     since: float  # CLOCK_BOOTTIME of the first TERM
     grace: float
     deleting: bool
-    told: tuple[int, int] = (0, 0)  # pid and start ticks of the orphaned leader that got its TERM
+    told: tuple[int, int] = (0, 0)  # pid and start ticks of the leader that got its TERM and CONT
 
 
 @dataclass(frozen=True, slots=True)
