@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from xmlrpc.client import ServerProxy
@@ -128,14 +128,23 @@ class Supervisord:
         for port in ports:
             connected(port)
         took = time.perf_counter() - began
-        self._calls(("stopProcess", [f"p{port}"]) for port in ports)
-        self._calls(("removeProcessGroup", [f"p{port}"]) for port in ports)
+        self._remove([f"p{port}" for port in ports])
         for port in ports:
             (self._conf_d / f"p{port}.conf").unlink()
         self._proxy.supervisor.reloadConfig()
         return took
 
-    def _calls(self, calls: Iterator[tuple[str, list[object]]]) -> None:
+    def _remove(self, names: list[str]) -> None:
+        """Without waiting inside supervisord: many stops at once that wait for their ends may never return."""
+        self._calls(("stopProcess", [name, False]) for name in names)
+        deadline = time.perf_counter() + 20
+        while left := [group["name"] for group in self._proxy.supervisor.getAllProcessInfo()]:
+            self._calls(("removeProcessGroup", [name]) for name in left)
+            if time.perf_counter() > deadline:
+                raise RuntimeError(f"supervisord does not let go of {left}")
+            time.sleep(0.02)
+
+    def _calls(self, calls: Iterable[tuple[str, list[object]]]) -> None:
         self._proxy.system.multicall(
             [{"methodName": f"supervisor.{name}", "params": params} for name, params in calls]
         )

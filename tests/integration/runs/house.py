@@ -37,8 +37,6 @@ from mainstay.shell.kube import LEASES, RUNS, path
 
 OPERATOR = parts.OPERATOR
 PATIENCE = 90.0
-PAUSED_OUTLIVES_ITS_SUPERVISOR = False
-"""Whether a bot stopped by a signal lives on when its supervisord is killed."""
 
 PHASES = {"r0": "Running", "r1": "Running", "r2": "Running", "idle": "Stopped", "held": "Paused"}
 """The bots of a house, and how they are when nothing is wrong."""
@@ -221,9 +219,6 @@ class House:
             self.until(name, ready(phase))
         eventually(lambda: self.part(OPERATOR), "operator", PATIENCE)
         bots = self.bots()
-        if not PAUSED_OUTLIVES_ITS_SUPERVISOR and "held" not in bots:
-            self.revive_held()
-            bots = self.bots()
         live = {name for name, phase in PHASES.items() if phase != "Stopped"}
         there = {name for name in bots if name in PHASES}
         assert there == live, f"{there} live, not {live}: {self.said(OPERATOR)}"
@@ -280,7 +275,7 @@ class House:
 
 def untouched(bots: dict[str, Bot], *but: str) -> dict[str, Bot]:
     """Those that nothing should have happened to."""
-    left = {*but, "idle"} | (set() if PAUSED_OUTLIVES_ITS_SUPERVISOR else {"held"})
+    left = {*but, "idle"}
     return {name: bot for name, bot in bots.items() if name in PHASES and name not in left}
 
 

@@ -91,10 +91,11 @@ class Judge:
 
 
 def told(obj: Object) -> Object:
-    """What a status tells, without what differs from run to run: pids, ports, times, and attempts that were cut off."""
+    """What a status tells, without what differs from run to run: pids, ports and times."""
     status = obj.get("status") or {}
     return {
         "phase": status.get("phase"),
+        "attempt": status.get("attempt"),
         "restarts": status.get("restarts"),
         "port": "port" in status,
         "endpoint": "endpoint" in status,

@@ -113,22 +113,6 @@ def trader(exchange: Exchange) -> Object:
     return {"program": program, "controlApi": {"pool": "stage"}}
 
 
-STOPS_ARE_FINISHED = False
-"""Whether a program is told to end although the operator died between the intent and the telling."""
-
-
-def telling(life: Life, plans: dict[str, list[Plan]]) -> dict[str, list[Plan]]:
-    """Without the deaths after which a program is killed untold."""
-
-    def untold(stage: str, plan: Plan) -> bool:
-        name = life.effects[stage][plan.number]
-        return (plan.when, name) in {("after", "rename stop"), ("before", "supervisord stop")}
-
-    if STOPS_ARE_FINISHED:
-        return plans
-    return {stage: [p for p in some if not untold(stage, p)] for stage, some in plans.items()}
-
-
 @pytest.mark.timeout(300)
 def test_no_two_sessions_and_no_open_order_whenever_the_operator_dies(
     stage: Stage, undisturbed: Life, exchange: Exchange
@@ -136,7 +120,7 @@ def test_no_two_sessions_and_no_open_order_whenever_the_operator_dies(
     all_plans = list(spread(points(undisturbed)))[1::5]
     with Judge(stage) as judge:
         for number, plans in enumerate(all_plans):
-            life = Life(stage, f"trader-{number}", trader(exchange), telling(undisturbed, plans))
+            life = Life(stage, f"trader-{number}", trader(exchange), plans)
             for name in STAGES:
                 life.live(name)
                 if name in {"stop", "stop again", "delete"}:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -13,10 +16,12 @@ run = CliRunner()
 
 
 @pytest.fixture(autouse=True)
-def _home(tmp_path, monkeypatch):
-    monkeypatch.setenv("MAINSTAY_HOME", str(tmp_path))
-    monkeypatch.delenv("KUBECONFIG", raising=False)
-    return tmp_path
+def home(monkeypatch):
+    """A home of its own, with a path short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="ms-cli-") as directory:
+        monkeypatch.setenv("MAINSTAY_HOME", directory)
+        monkeypatch.delenv("KUBECONFIG", raising=False)
+        yield Path(directory)
 
 
 VERBS = [
@@ -41,7 +46,7 @@ def test_run_prints_the_yaml_it_stands_for():
             "--port",
             "-e",
             "A=b=c",
-            "--dry-run=client",
+            "--dry-run",
             "--",
             "serve",
             "$(CONTROL_API_PORT)",
@@ -97,8 +102,8 @@ def test_crds_are_printed_as_yaml():
 @pytest.mark.parametrize(
     ("lines", "printed"), [(2, "c\nd\n"), (-1, "a\nb\nc\nd\n"), (100, "a\nb\nc\nd\n"), (0, "")]
 )
-def test_logs_print_the_last_lines(tmp_path, lines, printed):
-    directory = tmp_path / "scopes" / "runs" / "units" / unit_name("default", "bot") / "log"
+def test_logs_print_the_last_lines(home, lines, printed):
+    directory = home / "scopes" / "runs" / "units" / unit_name("default", "bot") / "log"
     directory.mkdir(parents=True)
     (directory / "stdout.log").write_text("a\nb\nc\nd\n")
     result = run.invoke(app, ["logs", "bot", "--tail", str(lines)])

@@ -46,10 +46,7 @@ def events(old: StrategyRunStatus, new: StrategyRunStatus) -> tuple[Event, ...]:
     if after.reason in _SILENT:
         return ()
     if after.reason == reasons.RUNNING and new.phase is RunPhase.RUNNING:
-        resumed = old.process is not None and old.process == new.process
-        if resumed and before is not None and before.reason == reasons.NOT_READY:
-            return (Event("Normal", "Serving", f"pid {old.process.pid} serves again"),) if old.process else ()
-        return (Event("Normal", "Resumed" if resumed else "Started", _started(new)),)
+        return (_running(old, new),)
     kind = "Warning" if after.reason in _WARNINGS or _stalled(new) else "Normal"
     return (Event(kind, after.reason, after.message or after.reason),)
 
@@ -57,6 +54,14 @@ def events(old: StrategyRunStatus, new: StrategyRunStatus) -> tuple[Event, ...]:
 def _stalled(status: StrategyRunStatus) -> bool:
     condition = find(status.conditions, "Stalled")
     return condition is not None and condition.status == "True"
+
+
+def _running(old: StrategyRunStatus, new: StrategyRunStatus) -> Event:
+    """Say of a process that serves whether it is a new one."""
+    same = old.process is not None and old.process == new.process
+    if same and old.phase is RunPhase.RUNNING:
+        return Event("Normal", "Serving", f"{_started(new)}, again")
+    return Event("Normal", "Resumed" if same and old.phase is RunPhase.RESUMING else "Started", _started(new))
 
 
 def _started(status: StrategyRunStatus) -> str:
