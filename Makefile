@@ -17,8 +17,8 @@ $(READY): requirements.lock pyproject.toml
 	@echo "installing into .venv"
 	@$(PYTHON) -m venv .venv || { echo "error: no venv; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip install -q --require-hashes -r requirements.lock
-	@$(BIN)/uv pip install -q --no-deps -e .
+	@$(BIN)/uv --system-certs pip install -q --require-hashes -r requirements.lock
+	@$(BIN)/uv --system-certs pip install -q --no-deps -e .
 	@touch $(READY)
 
 .PHONY: install
