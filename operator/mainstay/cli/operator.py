@@ -93,7 +93,10 @@ def _only_one(home: Home) -> Any:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logger.warning("another operator works on %s; waiting for it to end", home.root)
+            logger.warning(
+                "another operator works on %s; waiting for it to end (`mainstay down` ends it, Ctrl-C this one)",
+                home.root,
+            )
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
