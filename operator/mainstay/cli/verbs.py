@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from typing import Annotated, Any, Optional
 
 import typer
@@ -30,46 +31,34 @@ DryRunOption = Annotated[
 ]
 
 
-def start(
-    names: Names,
-    namespace: NamespaceOption = "default",
-    wait: WaitOption = True,
-    timeout: TimeoutOption = 60,
-    dry_run: DryRunOption = False,
-    home: HomeOption = None,
-    kubeconfig: KubeconfigOption = None,
-    context: ContextOption = None,
-) -> None:
-    """Start stopped runs (spec.state: Running). One that runs already is left alone."""
-    set_state(target_of(home, namespace, kubeconfig, context), names, "Running", wait, timeout, dry_run)
+def _state_verb(name: str, state: str, told: str) -> Callable[..., None]:
+    """Make the command that asks for a state; `told` is its help."""
+
+    def verb(
+        names: Names,
+        namespace: NamespaceOption = "default",
+        wait: WaitOption = True,
+        timeout: TimeoutOption = 60,
+        dry_run: DryRunOption = False,
+        home: HomeOption = None,
+        kubeconfig: KubeconfigOption = None,
+        context: ContextOption = None,
+    ) -> None:
+        set_state(target_of(home, namespace, kubeconfig, context), names, state, wait, timeout, dry_run)
+
+    verb.__name__, verb.__doc__ = name, told
+    return verb
 
 
-def pause(
-    names: Names,
-    namespace: NamespaceOption = "default",
-    wait: WaitOption = True,
-    timeout: TimeoutOption = 60,
-    dry_run: DryRunOption = False,
-    home: HomeOption = None,
-    kubeconfig: KubeconfigOption = None,
-    context: ContextOption = None,
-) -> None:
-    """Pause runs (spec.state: Paused): they keep their process, port and identity."""
-    set_state(target_of(home, namespace, kubeconfig, context), names, "Paused", wait, timeout, dry_run)
-
-
-def resume(
-    names: Names,
-    namespace: NamespaceOption = "default",
-    wait: WaitOption = True,
-    timeout: TimeoutOption = 60,
-    dry_run: DryRunOption = False,
-    home: HomeOption = None,
-    kubeconfig: KubeconfigOption = None,
-    context: ContextOption = None,
-) -> None:
-    """Resume paused or stopped runs (spec.state: Running), under the same run id."""
-    set_state(target_of(home, namespace, kubeconfig, context), names, "Running", wait, timeout, dry_run)
+start = _state_verb(
+    "start", "Running", "Start stopped runs (spec.state: Running). One that runs already is left alone."
+)
+pause = _state_verb(
+    "pause", "Paused", "Pause runs (spec.state: Paused): they keep their process, port and identity."
+)
+resume = _state_verb(
+    "resume", "Running", "Resume paused or stopped runs (spec.state: Running), under the same run id."
+)
 
 
 def restart(
