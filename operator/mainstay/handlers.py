@@ -15,6 +15,21 @@ from mainstay.shell.kube import CONFIG_MAPS, LEASES, POOLS, RUNS
 from mainstay.shell.operator import Operator
 
 
+class NoDiffBase(kopf.DiffBaseStorage):
+    """We compare with status, not with what kopf saw last: building that costs a tenth of a create."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Nothing of the object is remembered."""
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        """Nothing was."""
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing is written."""
+
+
 def registry(operator: Operator) -> kopf.OperatorRegistry:
     """The routing table."""
     table = kopf.OperatorRegistry()
@@ -22,6 +37,7 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
     @kopf.on.startup(registry=table)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
+        settings.persistence.diffbase_storage = NoDiffBase()
         settings.networking.request_timeout = 30.0
         settings.scanning.disabled = True
         settings.watching.reconnect_backoff = 1.0

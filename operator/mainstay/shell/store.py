@@ -121,6 +121,7 @@ class Store:
         self.waiting: dict[Key, tuple[str, str]] = {}  # runs waiting for a port → (created, pool)
         self._queued: set[Key] = set()  # of those, the ones that any port of the pool would serve
         self._parsed: dict[Key, tuple[int, StrategyRun]] = {}
+        self._pools: dict[str, tuple[int, PortPool]] = {}
         self._claimed: dict[str, int] = {}  # uid → port
         self._carries: dict[str, int] = {}  # name of a living unit → port
 
@@ -274,10 +275,16 @@ class Store:
         obj = self.pools.objects.get(("", name))
         if obj is None:
             return None
+        version = version_of(obj)
+        cached = self._pools.get(name)
+        if cached is not None and cached[0] == version:
+            return cached[1]
         try:
-            return PortPool.model_validate(obj)
+            pool = PortPool.model_validate(obj)
         except ValidationError:
             return None
+        self._pools[name] = (version, pool)
+        return pool
 
     def config_map_value(self, namespace: str, name: str, key: str) -> str | None:
         """The text under a key of a ConfigMap."""

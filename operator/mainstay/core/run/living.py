@@ -21,6 +21,9 @@ RunPlan = Plan[StrategyRunStatus]
 STEADY_SECONDS = 5.0
 """How long a program without a probe must live after a crash to count as running."""
 
+PATIENCE_SECONDS = 2.0
+"""How long a new program may be without an answer before that is said."""
+
 _DEFINABLE = (UnitState.RUNNING, UnitState.PAUSED, UnitState.HELD)
 
 
@@ -98,6 +101,10 @@ def _serving(s: RunSnapshot) -> RunPlan:
     phase = s.status.phase if s.status.phase in (RunPhase.RUNNING, RunPhase.RESUMING) else RunPhase.STARTING
     if s.inputs.problem is not None:
         return settle(s, _settled(s, phase, "", "", serving=False), Wait(poll=True))
+    if s.reason == reasons.STARTING and _age(s) < PATIENCE_SECONDS:
+        return Wait(
+            poll=True
+        )  # most programs listen within a moment; only waiting for longer is worth a write
     words = f"the process runs and is not ready: {why}"
     status = outlook(s, phase, reasons.NOT_READY, words, ready=False, changes=seen_process(s))
     # The words of a probe change from one to the next; only the state of things is worth a write.
@@ -116,9 +123,13 @@ def _unsteady(s: RunSnapshot) -> float:
 
     A probe is proof enough; without one, every start of a crash loop would look like a success.
     """
+    return 0.0 if s.unit.started_at is None else STEADY_SECONDS - _age(s)
+
+
+def _age(s: RunSnapshot) -> float:
+    """Seconds since the program was started; never negative, the clock may have been set back."""
     started = s.unit.started_at
-    left = 0.0 if started is None else started + STEADY_SECONDS - s.now.timestamp()
-    return min(left, STEADY_SECONDS)  # the clock may have been set back
+    return 0.0 if started is None else max(0.0, s.now.timestamp() - started)
 
 
 def _settled(s: RunSnapshot, phase: RunPhase, reason: str, words: str, *, serving: bool) -> StrategyRunStatus:

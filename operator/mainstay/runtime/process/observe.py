@@ -44,6 +44,9 @@ class Gone:
     unit: Unit
 
 
+UNKNOWN_SECONDS = 0.5
+
+
 class Scans:
     """One look at /proc shared by all who need one that began after they asked."""
 
@@ -209,7 +212,8 @@ class Observer:
             await asyncio.sleep(
                 0.002 * round_
             )  # supervisord reaps at each call, and starts again at the next
-        scan = await self._scans.fresh()
+        # Of a name that nothing is known of, a look at /proc of a moment ago is as good as a new one.
+        scan = await self._scans.fresh(age=0.0 if known else UNKNOWN_SECONDS)
         files = self.files(unit)
         leader = files.leader
         left = members.members(unit, scan, leader.process if leader else None)
