@@ -49,6 +49,11 @@ def test_columns_of_a_run(api: Api, plane: RealPlane) -> None:
     api.patch("StrategyRun", "r", {"status": STATUS}, "status").ok()
     head, row = table(plane.kubectl("get", "srun", *NS))
     assert head == ["NAME", "STATE", "READY", "PORT", "RESTARTS", "AGE"]
+    assert row[:4] == ["r", "Pending", "False", "2"], "a port that is only remembered is not shown"
+    leased = {**STATUS["conditions"][0], "type": "PortAllocated", "status": "True", "reason": "Leased"}
+    holds = {**STATUS, "conditions": [*STATUS["conditions"], {**leased, "message": "8766"}]}
+    api.patch("StrategyRun", "r", {"status": holds}, "status").ok()
+    _, row = table(plane.kubectl("get", "srun", *NS))
     assert row[:5] == ["r", "Pending", "False", "8766", "2"]
     head, row = table(plane.kubectl("get", "strategyrun", "-o", "wide", *NS))
     assert head[6:] == ["REASON", "MESSAGE", "RUNID", "OWNER", "ATTEMPT"]
