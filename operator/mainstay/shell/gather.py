@@ -72,11 +72,11 @@ class Gatherer:
         if before.spec.control_api is not None:
             pool = self._store.pool(before.spec.control_api.pool)
             pool_found = pool is not None
-            quarantine = pool.spec.quarantine_seconds if pool else 0
+            quarantine = pool.pool.spec.quarantine_seconds if pool else 0
             if unit.state not in LIVE:
-                ports = pool.ports() if pool else ()
-                taken = Taken(self._store, before.metadata.uid, name)
-                foreign = dict(await self._runtime.foreign_ports([p for p in ports if p not in taken], name))
+                ports = pool.ports if pool else ()
+                asked = self._store.unused(ports, before.status.port)
+                foreign = dict(await self._runtime.foreign_ports(asked, name))
         # From here on nothing awaits: what the store says of ports is still true when the plan is made.
         run = self._store.run(key)
         if run is None:

@@ -213,7 +213,10 @@ class Operator:
         if obj is None or pool is None:
             return None
         plan = decide_pool(
-            pool, self.store.lease_by_port.keys(), self._ephemeral, datetime.now(UTC).replace(microsecond=0)
+            pool.pool,
+            self.store.lease_by_port.keys(),
+            self._ephemeral,
+            datetime.now(UTC).replace(microsecond=0),
         )
         if isinstance(plan, Write):
             try:

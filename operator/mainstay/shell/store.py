@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,15 @@ class Kind:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class KnownPool:
+    """A pool, parsed once per version."""
+
+    version: int
+    pool: PortPool
+    ports: tuple[int, ...]
+
+
 class Taken(Mapping[int, str]):
     """Ports that belong to others than one run, by lease, claim or a living unit, and to whom in words."""
 
@@ -82,6 +91,18 @@ class Taken(Mapping[int, str]):
         self._unit = unit
 
     def __getitem__(self, port: int) -> str:
+        if words := self._words(port):
+            return words
+        raise KeyError(port)
+
+    def get(self, port: int, default: Any = None) -> Any:
+        """As of every mapping, without the cost of an exception per free port."""
+        return self._words(port) or default
+
+    def __contains__(self, port: object) -> bool:
+        return isinstance(port, int) and self._words(port) is not None
+
+    def _words(self, port: int) -> str | None:
         lease = self._store.lease_by_port.get(port)
         if lease is not None and lease.spec.holder.uid != self._uid:
             holder = lease.spec.holder
@@ -92,7 +113,7 @@ class Taken(Mapping[int, str]):
         for unit in self._store.carried.get(port, ()):
             if unit != self._unit:
                 return f"the process of {unit}"
-        raise KeyError(port)
+        return None
 
     def __iter__(self) -> Iterator[int]:
         known = {*self._store.lease_by_port, *self._store.claims, *self._store.carried}
@@ -121,7 +142,7 @@ class Store:
         self.waiting: dict[Key, tuple[str, str]] = {}  # runs waiting for a port → (created, pool)
         self._queued: set[Key] = set()  # of those, the ones that any port of the pool would serve
         self._parsed: dict[Key, tuple[int, StrategyRun]] = {}
-        self._pools: dict[str, tuple[int, PortPool]] = {}
+        self._pools: dict[str, KnownPool] = {}
         self._claimed: dict[str, int] = {}  # uid → port
         self._carries: dict[str, int] = {}  # name of a living unit → port
 
@@ -270,21 +291,26 @@ class Store:
         """Leases held by that object."""
         return tuple(self.leases_by_uid.get(uid, {}).values())
 
-    def pool(self, name: str) -> PortPool | None:
+    def pool(self, name: str) -> KnownPool | None:
         """The pool, parsed; None if there is none, or it doesn't parse."""
         obj = self.pools.objects.get(("", name))
         if obj is None:
             return None
         version = version_of(obj)
         cached = self._pools.get(name)
-        if cached is not None and cached[0] == version:
-            return cached[1]
+        if cached is not None and cached.version == version:
+            return cached
         try:
             pool = PortPool.model_validate(obj)
         except ValidationError:
             return None
-        self._pools[name] = (version, pool)
-        return pool
+        known = self._pools[name] = KnownPool(version, pool, pool.ports())
+        return known
+
+    def unused(self, ports: Iterable[int], mine: int | None) -> frozenset[int]:
+        """Those of these ports that nobody has by lease, claim or process; and `mine` whoever has it."""
+        free = frozenset(ports).difference(self.lease_by_port, self.claims, self.carried)
+        return free if mine is None else free | {mine}
 
     def config_map_value(self, namespace: str, name: str, key: str) -> str | None:
         """The text under a key of a ConfigMap."""

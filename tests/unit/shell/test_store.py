@@ -400,7 +400,7 @@ def test_pools_and_config_maps() -> None:
     store.config_maps.put(an_object("empty"))
     pool = store.pool("default")
     assert pool is not None
-    assert pool.ports() == (8000, 8001)
+    assert pool.ports == (8000, 8001)
     assert store.pool("broken") is None
     assert store.pool("none") is None
     texts = [("settings", "a"), ("settings", "b"), ("settings", "odd"), ("empty", "a"), ("none", "a")]

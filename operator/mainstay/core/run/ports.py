@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 from mainstay.core import reasons
 from mainstay.core.snapshot import RunSnapshot
@@ -45,7 +46,7 @@ def choose(s: RunSnapshot) -> int | NoPort | None:
     last = s.status.port
     if last is not None and last in view.ports and not blocked(s, last):
         return last
-    free = [p for p in view.ports if not blocked(s, p)]
+    free = list(islice((p for p in view.ports if not blocked(s, p)), view.older_waiting + 1))
     # Who has waited longer comes first; without this, a full pool would serve whoever asks at the right moment.
     if len(free) > view.older_waiting:
         return free[0]
