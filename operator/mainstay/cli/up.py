@@ -49,6 +49,8 @@ def up(
     """Start everything: a control plane, the operator and a sample bot. Running it again is harmless."""
     place = home_of(home)
     _range(ports)
+    if kubeconfig is not None and not Path(kubeconfig).is_file():
+        fail(f"there is no {kubeconfig}")
     place.create()
     if kubeconfig is None and (other := os.environ.get("KUBECONFIG")) and Path(other) != place.kubeconfig:
         note(f"KUBECONFIG is set to {other} and not used; say --kubeconfig to use that cluster")
@@ -74,8 +76,6 @@ async def _up(
         else:
             admin = operators = Path(kubeconfig).absolute()
             embedded = False
-            if not admin.is_file():
-                fail(f"there is no {admin}")
             if not home.kubeconfig.exists():
                 home.kubeconfig.symlink_to(admin)  # where the other commands look
         kube = await Kube.connect(str(admin), context)

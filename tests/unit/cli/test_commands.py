@@ -86,6 +86,12 @@ def test_refusals_name_the_way_out(arguments, says):
     assert "Traceback" not in result.output
 
 
+def test_a_refused_up_leaves_nothing_behind(home):
+    assert run.invoke(app, ["up", "--kubeconfig", "/does/not/exist"]).exit_code == 1
+    assert run.invoke(app, ["up", "--ports", "9200-9100"]).exit_code == 1
+    assert list(home.iterdir()) == []
+
+
 def test_a_home_too_long_for_a_socket_is_refused(monkeypatch):
     monkeypatch.setenv("MAINSTAY_HOME", "/tmp/" + "x" * 80)
     result = run.invoke(app, ["status"])
