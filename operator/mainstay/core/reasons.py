@@ -28,7 +28,6 @@ SUPERSEDED: Final = "Superseded"
 
 # ports
 LEASED: Final = "Leased"
-CLAIMED: Final = "Claimed"
 RELEASED: Final = "Released"
 POOL_EXHAUSTED: Final = "PoolExhausted"
 POOL_NOT_FOUND: Final = "PoolNotFound"
