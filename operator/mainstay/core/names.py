@@ -16,3 +16,14 @@ def object_key(unit: str) -> tuple[str, str]:
     """(namespace, name) of a unit's owner."""
     namespace, _, name = unit.partition(".")
     return namespace, name
+
+
+def task_unit(namespace: str, job: str, task: str) -> str:
+    """The unit of a task: `namespace.job_task`. Neither namespaces nor jobs have an underscore."""
+    return f"{namespace}.{job}_{task}"
+
+
+def task_key(unit: str) -> tuple[str, str, str]:
+    """(namespace, job, task) of a task's unit."""
+    owner, _, task = unit.partition("_")
+    return (*object_key(owner), task)

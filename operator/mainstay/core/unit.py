@@ -59,6 +59,23 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt of a task ended, as its own record on disk says; it never changes again."""
+
+    attempt: int
+    exit: Exit
+    ended_at: float  # wall clock, seconds since the epoch
+    timed_out: bool = False
+    outputs: bytes | None = field(default=None, repr=False)  # of OUTPUTS_PATH; None when nothing was written
+    outputs_problem: str = ""  # why what was written can't be taken: too large, unreadable
+
+    @property
+    def succeeded(self) -> bool:
+        """The program ended with exit code 0. Whether its outputs can be read is another question."""
+        return self.exit.code == 0
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """What was seen of one unit."""
 
@@ -78,6 +95,7 @@ class Unit:
     held_locally: bool = False  # braked by `mainstay stop --offline`
     deletion_witnessed: bool = False  # its owner's deletion was seen, so that a sweep may finish it
     defined: bool = True  # its files and the supervisor's program are as `start` left them
+    outcome: Outcome | None = None  # of a task's latest attempt; None while it runs, and when its end was lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +127,8 @@ class UnitSpec:
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     grace_seconds: float = 30.0
     paused: bool = False  # start held before exec, as a paused run that was killed comes back
+    inputs: bytes | None = field(default=None, repr=False)  # of a task: what INPUTS_PATH holds
+    timeout_seconds: float | None = None  # of a task: how long an attempt may take
 
 
 @dataclass(frozen=True, slots=True)

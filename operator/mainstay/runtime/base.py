@@ -10,6 +10,7 @@ from mainstay.core.unit import (
     GONE,
     LIVE,
     Exit,
+    Outcome,
     PauseCall,
     ProbeResult,
     ProcessId,
@@ -22,11 +23,13 @@ __all__ = [
     "GONE",
     "LIVE",
     "Exit",
+    "Outcome",
     "PauseCall",
     "ProbeResult",
     "ProcessId",
     "Runtime",
     "RuntimeUnavailableError",
+    "TaskRuntime",
     "Unit",
     "UnitRefusedError",
     "UnitSpec",
@@ -49,15 +52,20 @@ class UnitRefusedError(Exception):
         self.reason = reason
 
 
-class Runtime(Protocol):
-    """What the shell needs of a place where units live. Every method is idempotent.
+class TaskRuntime(Protocol):
+    """Units that run to completion, once per attempt. Every method is idempotent.
 
-    All raise RuntimeUnavailableError when the runtime can't be reached; `start` and `define` raise
-    UnitRefusedError for a unit that can never start as declared.
+    All raise RuntimeUnavailableError when the runtime can't be reached; `start` raises UnitRefusedError for a
+    unit that can never start as declared.
     """
 
     async def observe(self, name: str) -> Unit:
-        """What is true of this unit now; state ABSENT if nothing is known of it."""
+        """What is true of this unit now; state ABSENT if nothing is known of it.
+
+        Of a task: `attempt` is the latest one that was claimed here, RUNNING while anything of it lives,
+        EXITED with its `outcome` afterwards, or without one when its end was lost; `started_at` is None when
+        its program was never executed.
+        """
         ...
 
     async def units(self) -> Sequence[Unit]:
@@ -67,12 +75,9 @@ class Runtime(Protocol):
     async def start(self, spec: UnitSpec) -> None:
         """Make a tree of this name and attempt live. No effect while one of that attempt lives.
 
-        Lifts an earlier stop. Returns once the supervisor has accepted it, not when it runs.
+        Lifts an earlier stop. Returns once the supervisor has accepted it, not when it runs. Of a task:
+        returns once the attempt is claimed, and has no effect for one that was ever claimed before.
         """
-        ...
-
-    async def define(self, spec: UnitSpec) -> None:
-        """Write the unit's files and the supervisor's program again, without touching its processes."""
         ...
 
     async def stop(
@@ -84,6 +89,25 @@ class Runtime(Protocol):
         """
         ...
 
+    async def remove(self, name: str, owner_uid: str) -> None:
+        """Forget a unit without live members: program, files, data, logs. No effect for another owner's."""
+        ...
+
+    def changes(self) -> AsyncIterator[str]:
+        """Names of units that may have changed, as it happens. Never ends; may repeat or miss none."""
+        ...
+
+
+class Runtime(TaskRuntime, Protocol):
+    """What the shell needs of a place where units live that run until they are stopped, and serve."""
+
+    async def define(self, spec: UnitSpec) -> None:
+        """Write the unit's files and the supervisor's program again, without touching its processes.
+
+        Raises UnitRefusedError as `start` does.
+        """
+        ...
+
     async def pause(self, name: str, call: PauseCall | None = None) -> None:
         """Hold first, so that a killed unit comes back held; then STOP every member, or make the call."""
         ...
@@ -92,18 +116,10 @@ class Runtime(Protocol):
         """The reverse of `pause`."""
         ...
 
-    async def remove(self, name: str, owner_uid: str) -> None:
-        """Forget a unit without live members: program, files, data, logs. No effect for another owner's."""
-        ...
-
     async def probe(self, name: str, readiness: Readiness, port: int | None) -> ProbeResult:
         """Ask once whether it serves. Only a listener that belongs to the unit counts."""
         ...
 
     async def foreign_ports(self, ports: Iterable[int], name: str) -> Mapping[int, str]:
         """Which of these ports a process outside unit `name` listens on: port → who, in words."""
-        ...
-
-    def changes(self) -> AsyncIterator[str]:
-        """Names of units that may have changed, as it happens. Never ends; may repeat or miss none."""
         ...
