@@ -35,6 +35,8 @@ _TYPE = {
 def crd(kind: Kind) -> dict[str, Any]:
     """The CustomResourceDefinition of one kind. Raises structural.NotStructuralError."""
     schema = structural(kind.model, without="metadata")
+    for where in kind.unruled:
+        _drop_rules(schema, where.split("."))
     properties = schema.pop("properties")
     schema["properties"] = _TYPE | properties
     if kind.rules:
@@ -72,6 +74,18 @@ def crd(kind: Kind) -> dict[str, Any]:
             "versions": [version],
         },
     }
+
+
+def _drop_rules(schema: dict[str, Any], where: list[str]) -> None:
+    """Take out every rule at and below a path; items of lists are passed through."""
+    for name in where:
+        schema = schema["properties"][name]
+        schema = schema.get("items", schema)
+    nested = [schema]
+    while nested:
+        one = nested.pop()
+        one.pop(VALIDATIONS, None)
+        nested += [*one.get("properties", {}).values(), *(one[k] for k in ("items",) if k in one)]
 
 
 def crds() -> list[dict[str, Any]]:

@@ -85,11 +85,11 @@ class JobBatchStatus(Model):
     created: Annotated[tuple[Annotated[str, Field(max_length=40)], ...], Field(max_length=JOBS_MAX)] = Field(
         (), description="Names of jobs whose creation was claimed: one deleted by hand is not made again."
     )
-    needs_action: Annotated[tuple[Annotated[str, Field(max_length=40)], ...], Field(max_length=NAMES_SHOWN)] = (
-        Field((), description="First names of jobs that wait for a user or a resume.")
-    )
-    failed: Annotated[tuple[Annotated[str, Field(max_length=40)], ...], Field(max_length=NAMES_SHOWN)] = Field(
-        (), description="First names of jobs that failed for good."
+    needs_action: Annotated[
+        tuple[Annotated[str, Field(max_length=40)], ...], Field(max_length=NAMES_SHOWN)
+    ] = Field((), description="First names of jobs that wait for a user or a resume.")
+    failed: Annotated[tuple[Annotated[str, Field(max_length=40)], ...], Field(max_length=NAMES_SHOWN)] = (
+        Field((), description="First names of jobs that failed for good.")
     )
     started_at: datetime | None = Field(None, description="When its first job was made.")
     completed_at: datetime | None = Field(None, description="When its last job ended.")

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mainstay.api.jobbatch import JobBatch
 from mainstay.api.meta import Model
+from mainstay.api.phasedjob import FINAL, PhasedJob
 from mainstay.api.ports import PortLease, PortPool
 from mainstay.api.rules import Rule, optional
 from mainstay.api.strategyrun import StrategyRun
@@ -24,7 +26,7 @@ class Column:
     name: str
     path: str
     description: str
-    type: Literal["string", "integer", "date"] = "string"
+    type: Literal["string", "integer", "boolean", "date"] = "string"
     priority: Literal[0, 1] = 0
 
 
@@ -40,6 +42,9 @@ class Kind:
     rules: tuple[Rule, ...]
     selectable: tuple[str, ...] = ()
     """Paths that `kubectl get --field-selector` knows."""
+    unruled: tuple[str, ...] = ()
+    """Paths below which no rule is told to the API server: lists in lists in lists make each cost more than it
+    grants. The operator checks the same (core/job/check.py), and says so in a condition."""
 
     @property
     def name(self) -> str:
@@ -51,6 +56,24 @@ def kept(path: str) -> str:
     """CEL: a value, once there, is neither changed nor removed, not even by removing what it is in."""
     old, new = f"oldSelf.{path}", f"self.{path}"
     return f"!({optional(old)}) || ({optional(new)} && {new} == {old})"
+
+
+OWNER = Rule(kept("spec.owner"), "spec.owner can't be changed or removed once it is set", ".spec.owner")
+
+
+def never_lower(path: str) -> Rule:
+    """A number of status that only grows."""
+    old, new = f"oldSelf.{path}", f"self.{path}"
+    cel = f"!({optional(old)}) || ({optional(new)} && {new} >= {old})"
+    return Rule(cel, f"{path} can't become lower or be removed", f".{path}")
+
+
+def final(path: str, values: tuple[str, ...], words: str) -> Rule:
+    """A value that is never left once it is one of these."""
+    old, new = f"oldSelf.{path}", f"self.{path}"
+    listed = ", ".join(f"'{value}'" for value in values)
+    cel = f"!({optional(old)}) || !({old} in [{listed}]) || ({optional(new)} && {new} == {old})"
+    return Rule(cel, words, f".{path}")
 
 
 AGE = Column("Age", ".metadata.creationTimestamp", "Time since creation.", "date")
@@ -79,7 +102,7 @@ STRATEGY_RUN = Kind(
         Column("Attempt", ".status.attempt", "Starts by Mainstay.", "integer", 1),
     ),
     rules=(
-        Rule(kept("spec.owner"), "spec.owner can't be changed or removed once it is set", ".spec.owner"),
+        OWNER,
         Rule(
             "(has(self.spec.runtime) ? self.spec.runtime : 'Process') =="
             " (has(oldSelf.spec.runtime) ? oldSelf.spec.runtime : 'Process')",
@@ -95,12 +118,7 @@ STRATEGY_RUN = Kind(
         Rule(
             kept("status.runId"), "status.runId can't be changed or removed once it is set", ".status.runId"
         ),
-        Rule(
-            f"!({optional('oldSelf.status.attempt')})"
-            f" || ({optional('self.status.attempt')} && self.status.attempt >= oldSelf.status.attempt)",
-            "status.attempt can't become lower or be removed",
-            ".status.attempt",
-        ),
+        never_lower("status.attempt"),
     ),
     selectable=(".spec.owner.userId", ".spec.state", ".status.phase"),
 )
@@ -145,4 +163,54 @@ PORT_LEASE = Kind(
     selectable=(".spec.pool", ".spec.holder.uid"),
 )
 
-KINDS = (STRATEGY_RUN, PORT_POOL, PORT_LEASE)
+PHASED_JOB = Kind(
+    model=PhasedJob,
+    plural="phasedjobs",
+    short="pjob",
+    scope="Namespaced",
+    columns=(
+        Column("State", ".status.phase", "Where the job is."),
+        Column("Step", ".status.currentStep", "Step it is on."),
+        Column("Phase", ".status.currentPhase", "Phase of that step."),
+        Column("Progress", ".status.progress", "Tasks settled of all."),
+        Column("Resumes", ".status.resumes", "How often it was resumed.", "integer"),
+        AGE,
+        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why, in one word.", priority=1),
+        Column("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words.", priority=1),
+        Column("Resumable", ".status.resumable", "Raising resumeNonce goes on.", "boolean", 1),
+        Column("Owner", ".spec.owner.userId", "Whose job this is.", priority=1),
+    ),
+    rules=(
+        OWNER,
+        final("status.phase", FINAL, "a job that was Completed, Failed or Cancelled stays so"),
+        final("spec.state", ("Cancelled",), "a cancelled job stays cancelled; create another one"),
+        never_lower("status.resumes"),
+    ),
+    selectable=(".spec.owner.userId", ".spec.state", ".status.phase"),
+    unruled=("spec.steps.task", "spec.steps.phases"),
+)
+
+JOB_BATCH = Kind(
+    model=JobBatch,
+    plural="jobbatches",
+    short="jbatch",
+    scope="Namespaced",
+    columns=(
+        Column("State", ".status.phase", "Where the batch is."),
+        Column("Completed", ".status.progress", "Jobs completed of all."),
+        Column("Running", ".status.counts.inProgress", "Jobs under way.", "integer"),
+        Column("Action", ".status.counts.actionRequired", "Jobs that wait for a user.", "integer"),
+        Column("Failed", ".status.counts.failed", "Jobs that failed for good.", "integer"),
+        AGE,
+        Column("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words.", priority=1),
+        Column("Owner", ".spec.owner.userId", "Whose batch this is.", priority=1),
+    ),
+    rules=(
+        OWNER,
+        final("spec.state", ("Cancelled",), "a cancelled batch stays cancelled; create another one"),
+    ),
+    selectable=(".spec.owner.userId", ".status.phase"),
+    unruled=("spec.template.steps.task", "spec.template.steps.phases"),
+)
+
+KINDS = (STRATEGY_RUN, PHASED_JOB, JOB_BATCH, PORT_POOL, PORT_LEASE)

@@ -95,7 +95,9 @@ class UserAction(Model):
         alias="schema",
         description="JSON Schema (2020-12) of the input. References to elsewhere are refused. Default: anything fits.",
     )
-    secret_fields: Annotated[list[Annotated[str, Field(max_length=63, min_length=1)]], Field(max_length=32)] = Field(
+    secret_fields: Annotated[
+        list[Annotated[str, Field(max_length=63, min_length=1)]], Field(max_length=32)
+    ] = Field(
         [],
         description="Fields of the input that are secrets: given as {secretKeyRef: {name, key}} and never literally. "
         "The schema sees them as texts. Default: none.",
@@ -121,7 +123,8 @@ class TaskTemplate(Model):
         300, description="Longest wait before a retry. Default: 300."
     )
     timeout_seconds: Annotated[int, Field(ge=1, le=604800)] | None = Field(
-        None, description="Seconds one attempt may take; then it is ended and counts as failed. Default: no limit."
+        None,
+        description="Seconds one attempt may take; then it is ended and counts as failed. Default: no limit.",
     )
 
 
@@ -223,7 +226,9 @@ class PhasedJobSpec(JobTemplate):
 class OutputsRef(Model):
     """Outputs that are too large for status."""
 
-    config_map: str = Field(description="ConfigMap that has them, under the key outputs.json.", max_length=253)
+    config_map: str = Field(
+        description="ConfigMap that has them, under the key outputs.json.", max_length=253
+    )
     size: Count = Field(description="Bytes.")
 
 
@@ -240,7 +245,9 @@ class TaskStatus(Model):
     retry_at: datetime | None = Field(None, description="When it is tried again.")
     reason: str = Field("", description="Why it is in this state, in one CamelCase word.", max_length=64)
     message: str = Field("", description="Why, in words.", max_length=1024)
-    outputs: OutputsRef | None = Field(None, description="Where its outputs are when status has no room for them.")
+    outputs: OutputsRef | None = Field(
+        None, description="Where its outputs are when status has no room for them."
+    )
 
 
 class PhaseStatus(Model):
@@ -312,7 +319,9 @@ class PhasedJobStatus(Model):
         description="What a user must give.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
-    context: FreeForm = Field({}, description="Outputs of completed tasks by task name, as far as there is room.")
+    context: FreeForm = Field(
+        {}, description="Outputs of completed tasks by task name, as far as there is room."
+    )
     steps: Annotated[tuple[StepStatus, ...], Field(max_length=STEPS_MAX)] = Field(
         (),
         description="The steps, down to each task.",

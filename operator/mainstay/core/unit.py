@@ -95,7 +95,9 @@ class Unit:
     held_locally: bool = False  # braked by `mainstay stop --offline`
     deletion_witnessed: bool = False  # its owner's deletion was seen, so that a sweep may finish it
     defined: bool = True  # its files and the supervisor's program are as `start` left them
-    outcome: Outcome | None = None  # of a task's latest attempt; None while it runs, and when its end was lost
+    outcome: Outcome | None = (
+        None  # of a task's latest attempt; None while it runs, and when its end was lost
+    )
 
 
 @dataclass(frozen=True, slots=True)
