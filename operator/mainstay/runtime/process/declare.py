@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mainstay.core.expand import expand
@@ -119,13 +119,19 @@ def refuse_oversize(argv: list[str], env: Mapping[str, str]) -> None:
             raise UnitRefusedError("InvalidArgument", f"{name!r} can't be the name of a variable")
 
 
-def write_spec(
-    scope: Scope, unit: UnitDir, spec: UnitSpec, *, extra: Mapping[str, str], clean: float = 0.0
-) -> bool:
-    """Write the unit's files, durable when this returns. True if supervisord must reread its section.
+def compose(
+    scope: Scope,
+    unit: UnitDir,
+    spec: UnitSpec,
+    *,
+    extra: Mapping[str, str],
+    clean: float = 0.0,
+    ours: Mapping[str, str] | None = None,
+    more: Iterable[tuple[str, str]] = (),
+) -> tuple[bytes, Account]:
+    """The content of `spec`, and the user to run as. Writes no file; makes the cgroups that it names.
 
-    `clean` is the CLOCK_BOOTTIME at which no process of the unit lived: it spares the fence a look at /proc.
-    Raises UnitRefusedError before anything is written.
+    `ours` are variables and `more` entries beyond those that every unit has. Raises UnitRefusedError.
     """
     if not spec.argv or not spec.argv[0]:
         raise UnitRefusedError("InvalidArgument", "program.command names no program")
@@ -134,7 +140,7 @@ def write_spec(
             "InvalidArgument", f"{spec.config_name!r} can't be the name of a configuration file"
         )
     who = account(spec.user)
-    env = environment(scope, unit, spec, who, extra)
+    env = environment(scope, unit, spec, who, extra) | dict(ours or {})
     argv = [expand(argument, env) for argument in spec.argv]
     cwd = working_directory(scope.dir.home, unit, spec.working_dir)
     refuse_oversize(argv, env)
@@ -157,24 +163,40 @@ def write_spec(
         ("cwd", cwd),
         ("umask", f"{spec.umask:o}"),
         ("cgroups", "\n".join(groups)),
+        *more,
     ]
     if spec.nice is not None:
         entries.append(("nice", str(spec.nice)))
     if spec.limits is not None and spec.limits.open_files is not None:
         entries.append(("nofile", str(spec.limits.open_files)))
-    if spec.user is not None and who.uid != os.getuid():
+    if other_user(spec, who):
         entries += [("uid", str(who.uid)), ("gid", str(who.gid)), ("groups", ",".join(map(str, who.groups)))]
     entries += [("a", argument) for argument in argv]
     entries += [("e", f"{name}={value}") for name, value in env.items()]
     try:
-        content = records.encode(entries, "\0")
+        return records.encode(entries, "\0"), who
     except ValueError as error:
         raise UnitRefusedError("InvalidArgument", str(error)) from None
 
+
+def other_user(spec: UnitSpec, who: Account) -> bool:
+    """Whether the program runs as another Unix user than we do."""
+    return spec.user is not None and who.uid != os.getuid()
+
+
+def write_spec(
+    scope: Scope, unit: UnitDir, spec: UnitSpec, *, extra: Mapping[str, str], clean: float = 0.0
+) -> bool:
+    """Write the unit's files, durable when this returns. True if supervisord must reread its section.
+
+    `clean` is the CLOCK_BOOTTIME at which no process of the unit lived: it spares the fence a look at /proc.
+    Raises UnitRefusedError before anything is written.
+    """
+    content, who = compose(scope, unit, spec, extra=extra, clean=clean)
     unit.create()
     if spec.config is not None:
         records.write_if_changed(unit.file(spec.config_name), spec.config)
-    if spec.user is not None and who.uid != os.getuid():
+    if other_user(spec, who):
         let_user_in(unit, spec, who)
     records.write_if_changed(unit.file("run"), scope.run_text(unit.path))
     records.write(unit.file("spec"), content)

@@ -153,6 +153,9 @@ class Fence:
             self.record_exec(spec[0], earlier)
             if not self.held():
                 break
+        prctl(PR_SET_PDEATHSIG, 0)
+        # Orphans among our descendants stay our descendants; kept over exec.
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
         self.become(*spec)
 
     # -- files -----------------------------------------------------------------------------------
@@ -405,9 +408,6 @@ class Fence:
 
     def become(self, spec: Record, argv: list[bytes], env: dict[bytes, bytes]) -> None:
         """Dress as the spec says and exec."""
-        prctl(PR_SET_PDEATHSIG, 0)
-        # Orphans among our descendants stay our descendants; kept over exec.
-        prctl(PR_SET_CHILD_SUBREAPER, 1)
         self.limit(spec)
         if b"uid" in spec:
             posix.setgroups([int(group) for group in spec[b"groups"].split(b",") if group])
@@ -531,19 +531,26 @@ def reason(error: OSError) -> str:
     return posix.strerror(error.errno or 0)
 
 
+def complain(argv: list[bytes], error: Exception) -> int:
+    """Say on stderr why the program can't be started; the exit code that goes with it."""
+    if isinstance(error, Refused):
+        what = f"'{text(argv[0])}'" if argv else "this unit"
+        sentence, code = f"cannot start {what}: {error}", error.code
+    else:
+        sentence, code = f"cannot start this unit: {type(error).__name__}: {error}", 126
+    posix.write(2, f"mainstay: {sentence}\n".encode("utf-8", "replace"))
+    return code
+
+
 def main(directory: str) -> None:
     """Run the fence of one unit directory; never returns."""
     fence = Fence(directory.encode("utf-8", "surrogateescape"))
     code = 126
     try:
         fence.run()
-    except Refused as refused:
-        argv = [v for k, v in entries(read(fence.path(b"spec")), b"\0") if k == b"a"]
-        what = f"'{text(argv[0])}'" if argv else "this unit"
-        sentence, code = f"cannot start {what}: {refused}", refused.code
     except Exception as error:
-        sentence = f"cannot start this unit: {type(error).__name__}: {error}"
-    posix.write(2, f"mainstay: {sentence}\n".encode("utf-8", "replace"))
+        argv = [v for k, v in entries(read(fence.path(b"spec")), b"\0") if k == b"a"]
+        code = complain(argv, error)
     posix._exit(code)  # noqa: SLF001 - os is not imported
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from collections.abc import Callable, Iterable
 
 from mainstay.runtime import effects
 from mainstay.runtime.process.unitdir import ScopeDir
@@ -39,13 +40,19 @@ def free_part(path: str) -> float:
     return seen.f_bavail / seen.f_blocks if seen.f_blocks else 1.0
 
 
-def drop_oldest(scope: ScopeDir, enough: float = LOW_DISK) -> int:
+def unit_logs(scope: ScopeDir) -> list[str]:
+    """The log directory of every unit."""
+    return [scope.unit(name).logs for name in scope.unit_names()]
+
+
+def drop_oldest(
+    scope: ScopeDir, enough: float = LOW_DISK, directories: Callable[[ScopeDir], Iterable[str]] = unit_logs
+) -> int:
     """Delete backups, oldest first, until enough of the disk is free; how many went."""
     if free_part(scope.path) >= enough:
         return 0
     backups = []
-    for name in scope.unit_names():
-        logs = scope.unit(name).logs
+    for logs in directories(scope):
         try:
             entries = os.listdir(logs)
         except OSError:
@@ -66,8 +73,16 @@ def drop_oldest(scope: ScopeDir, enough: float = LOW_DISK) -> int:
 class Rotator:
     """Looks after the logs of a scope in the background."""
 
-    def __init__(self, scope: ScopeDir) -> None:
+    def __init__(
+        self,
+        scope: ScopeDir,
+        growing: Callable[[ScopeDir], Iterable[str]] = unit_logs,
+        every: Callable[[ScopeDir], Iterable[str]] = unit_logs,
+    ) -> None:
+        """`growing` names the log directories that are written to now, `every` all that hold backups."""
         self._scope = scope
+        self._growing = growing
+        self._every = every
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -90,8 +105,7 @@ class Rotator:
 
     def once(self) -> None:
         """One round over every log."""
-        drop_oldest(self._scope)
-        for name in self._scope.unit_names():
-            logs = self._scope.unit(name).logs
+        drop_oldest(self._scope, directories=self._every)
+        for logs in self._growing(self._scope):
             for stream in ("stdout.log", "stderr.log"):
                 rotate(f"{logs}/{stream}")

@@ -73,8 +73,10 @@ AUTORESTART = {"Always": "true", "OnFailure": "unexpected", "Never": "false"}
 class Scope:
     """One supervisord and the directory it works in."""
 
-    def __init__(self, directory: ScopeDir, home_id: str) -> None:
+    def __init__(self, directory: ScopeDir, home_id: str, programs: str = "") -> None:
+        """`programs`: sections of programs that belong to the scope itself, not to a unit."""
         self.dir = directory
+        self._conf = CONF.format(uid=os.getuid()) + programs
         self.home_id = home_id
         self.supervisor = Supervisor(directory.socket)
         self.process: ProcessId | None = None  # supervisord, once seen
@@ -107,7 +109,7 @@ class Scope:
         if records.write_if_changed(target, source):
             with contextlib.suppress(OSError, py_compile.PyCompileError):
                 py_compile.compile(target, doraise=True)  # else each start would compile it again: 5 ms
-        records.write_if_changed(f"{self.dir.path}/supervisord.conf", CONF.format(uid=os.getuid()).encode())
+        records.write_if_changed(f"{self.dir.path}/supervisord.conf", self._conf.encode())
         records.sync_directory(self.dir.path)
 
     def run_text(self, unit_path: str) -> bytes:
