@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, tzinfo
 from unittest.mock import patch
 
-from mainstay.shell import gather, operator, recorder, runs
+from mainstay.shell import gather, operator, reconcile, recorder, runs
 
 EPOCH = 1_000_000.0
 
@@ -35,5 +35,5 @@ def manual() -> Iterator[None]:
         for module, name in ((gather, "time"), (runs, "time"), (gather, "datetime"), (operator, "datetime")):
             stack.enter_context(patch.object(module, name, CLOCK))
         stack.enter_context(patch.object(recorder, "datetime", CLOCK))
-        stack.enter_context(patch.object(runs, "PASSES", 1))
+        stack.enter_context(patch.object(reconcile, "PASSES", 1))
         yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 
 def unit_name(namespace: str, name: str) -> str:
     """The unit of an object: `namespace.name`. Namespaces have no dots, so it can be split again.
@@ -27,3 +29,8 @@ def task_key(unit: str) -> tuple[str, str, str]:
     """(namespace, job, task) of a task's unit."""
     owner, _, task = unit.partition("_")
     return (*object_key(owner), task)
+
+
+def outputs_name(job: str, uid: str, task: str) -> str:
+    """The ConfigMap that keeps a task's large outputs: never another object's, whatever that is called."""
+    return f"{job}-outputs-{hashlib.sha256(f'{uid}/{task}'.encode()).hexdigest()[:10]}"

@@ -84,18 +84,75 @@ class RemoveUnit:
     owner_uid: str
 
 
-Action = (
-    AddFinalizer
-    | RemoveFinalizer
-    | CreateLease
-    | DeleteLease
-    | StartUnit
-    | DefineUnit
-    | StopUnit
-    | PauseUnit
-    | ResumeUnit
-    | RemoveUnit
+@dataclass(frozen=True, slots=True)
+class StartTask:
+    """Run the claimed attempt of a task."""
+
+    task: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopTask:
+    """Begin to end a task's processes, or with `force` end every one."""
+
+    task: str
+    grace_seconds: float
+    force: bool = False
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveTask:
+    """Forget a task's unit, which has no live member."""
+
+    task: str
+    owner_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRecords:
+    """Forget everything that was kept of a job outside its status: units and outputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOutputs:
+    """Keep outputs that status has no room for in a ConfigMap."""
+
+    task: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateJob:
+    """Make a job of a batch. One that exists already is success."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetJobState:
+    """Pass the batch's state on to a job."""
+
+    name: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteJob:
+    """Delete a job of a batch, that very object."""
+
+    name: str
+    uid: str
+
+
+Finalizer = AddFinalizer | RemoveFinalizer
+RunEffect = (
+    CreateLease | DeleteLease | StartUnit | DefineUnit | StopUnit | PauseUnit | ResumeUnit | RemoveUnit
 )
+JobEffect = StartTask | StopTask | RemoveTask | RemoveRecords | StoreOutputs
+BatchEffect = CreateJob | SetJobState | DeleteJob
+Action = Finalizer | RunEffect | JobEffect | BatchEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +170,13 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
+class ActAll:
+    """Have several effects that don't depend on each other, side by side."""
+
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing to do until something changes, or until that many seconds have passed.
 
@@ -123,4 +187,4 @@ class Wait:
     poll: bool = False
 
 
-Plan = Write[S] | Act | Wait
+Plan = Write[S] | Act | ActAll | Wait

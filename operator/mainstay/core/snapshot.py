@@ -57,6 +57,7 @@ class Problem:
     message: str
     needs_person: bool
     retry_seconds: float
+    refused: bool = False  # it can never be done as it is declared
 
 
 class Wish(Enum):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mainstay.api.program import RestartPolicy
+from mainstay.api.program import Program, RestartPolicy
 from mainstay.api.strategyrun import StrategyRun
+from mainstay.core import reasons
 from mainstay.core.inputs import ConfigMaps
 from mainstay.core.names import unit_name
 from mainstay.core.plan import DefineUnit, StartUnit
@@ -22,8 +23,12 @@ class Sources:
     secrets: Mapping[tuple[str, str], bytes | None] = field(default_factory=dict, repr=False)
 
 
-class SecretNotFoundError(LookupError):
-    """A Secret, or a key of it, that the run needs does not exist (yet)."""
+class SourceNotFoundError(LookupError):
+    """A Secret or ConfigMap, or a key of it, that a start needs does not exist (yet)."""
+
+    def __init__(self, kind: str, name: str, key: str) -> None:
+        super().__init__(f"{kind} {name} with key {key} does not exist.")
+        self.reason = reasons.SECRET_NOT_FOUND if kind == "Secret" else reasons.CONFIG_MAP_NOT_FOUND
 
 
 def secret_refs(run: StrategyRun) -> tuple[tuple[str, str], ...]:
@@ -41,11 +46,11 @@ def secret_refs(run: StrategyRun) -> tuple[tuple[str, str], ...]:
 def unit_spec(run: StrategyRun, action: StartUnit | DefineUnit, sources: Sources) -> UnitSpec:
     """Everything the runtime needs for this attempt.
 
-    Raises SecretNotFoundError, naming the Secret and key, for one that is missing and not optional.
+    Raises SourceNotFoundError for a Secret that is missing and not optional.
     """
     spec, program, meta = run.spec, run.spec.program, run.metadata
     suffix, config = _config(run, sources)
-    env = _env(run, sources)
+    env = environment(program, sources)
     env["RUN_ID"] = run.status.run_id or spec.run_id or meta.uid
     return UnitSpec(
         name=unit_name(meta.namespace, meta.name),
@@ -68,9 +73,10 @@ def unit_spec(run: StrategyRun, action: StartUnit | DefineUnit, sources: Sources
     )
 
 
-def _env(run: StrategyRun, sources: Sources) -> dict[str, str]:
+def environment(program: Program, sources: Sources) -> dict[str, str]:
+    """What a program's `env` comes to. Raises SourceNotFoundError."""
     env: dict[str, str] = {}
-    for var in run.spec.program.env:
+    for var in program.env:
         if var.value_from is None:
             env[var.name] = var.value or ""
             continue
@@ -79,7 +85,7 @@ def _env(run: StrategyRun, sources: Sources) -> dict[str, str]:
             if text is not None:
                 env[var.name] = text
         elif ref := var.value_from.secret_key_ref:
-            secret = _secret(sources, ref.name, ref.key, optional=bool(ref.optional))
+            secret = secret_value(sources, ref.name, ref.key, optional=bool(ref.optional))
             if secret is not None:
                 env[var.name] = secret.decode(errors="surrogateescape")
     return env
@@ -96,7 +102,7 @@ def _config(run: StrategyRun, sources: Sources) -> tuple[str, bytes | None]:
         text = sources.config_maps.get((ref.name, ref.key))
         return _suffix(ref.key), None if text is None else text.encode()
     if ref := spec.config_from.secret:
-        secret = _secret(sources, ref.name, ref.key, optional=bool(ref.optional))
+        secret = secret_value(sources, ref.name, ref.key, optional=bool(ref.optional))
         return _suffix(ref.key), secret
     return "", None
 
@@ -107,8 +113,9 @@ def _suffix(key: str) -> str:
     return dot + suffix if stem and suffix.isalnum() else ""
 
 
-def _secret(sources: Sources, name: str, key: str, *, optional: bool) -> bytes | None:
+def secret_value(sources: Sources, name: str, key: str, *, optional: bool = False) -> bytes | None:
+    """The bytes of a Secret's key. Raises SourceNotFoundError."""
     value = sources.secrets.get((name, key))
     if value is None and not optional:
-        raise SecretNotFoundError(f"Secret {name} with key {key} does not exist.")
+        raise SourceNotFoundError("Secret", name, key)
     return value

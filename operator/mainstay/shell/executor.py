@@ -12,15 +12,13 @@ from mainstay.api.ports import HOLDER_LABEL, Holder, PortLeaseSpec, lease_name
 from mainstay.api.strategyrun import PauseHttp, PauseMethod, StrategyRun
 from mainstay.core.names import unit_name
 from mainstay.core.plan import (
-    Action,
-    AddFinalizer,
     CreateLease,
     DefineUnit,
     DeleteLease,
     PauseUnit,
-    RemoveFinalizer,
     RemoveUnit,
     ResumeUnit,
+    RunEffect,
     StartUnit,
     StopUnit,
 )
@@ -28,7 +26,7 @@ from mainstay.core.unit import PauseCall
 from mainstay.core.unitspec import Sources, secret_refs, unit_spec
 from mainstay.runtime.base import Runtime
 from mainstay.shell.gather import Gatherer
-from mainstay.shell.kube import LEASES, RUNS, ApiError, Kube, core_path, path
+from mainstay.shell.kube import LEASES, ApiError, Kube, core_path, path
 from mainstay.shell.store import Key, Object, Store
 
 
@@ -41,12 +39,10 @@ class Executor:
         self._runtime = runtime
         self._gatherer = gatherer
 
-    async def perform(self, key: Key, run: StrategyRun, action: Action) -> None:
+    async def perform(self, key: Key, run: StrategyRun, action: RunEffect) -> None:
         """Have the effect. Our copy knows the outcome when this returns."""
         name = unit_name(*key)
         match action:
-            case AddFinalizer() | RemoveFinalizer():
-                await self._finalizer(key, present=isinstance(action, AddFinalizer))
             case CreateLease(port=port, pool=pool):
                 await self._create_lease(run, port, pool)
             case DeleteLease():
@@ -72,16 +68,6 @@ class Executor:
         self._store.drop_lease(
             {"metadata": {"name": action.name, "uid": action.uid}, "spec": {"port": _port_of(action.name)}}
         )
-
-    async def _finalizer(self, key: Key, *, present: bool) -> None:
-        obj = self._store.runs.objects.get(key)
-        if obj is None:
-            return
-        answer = await self._kube.set_finalizer(RUNS, obj, present=present)
-        if present or answer.get("metadata", {}).get("finalizers"):
-            self._store.put_run(answer)
-        else:
-            self._store.drop_run(obj)
 
     async def _create_lease(self, run: StrategyRun, port: int, pool: str) -> None:
         """201, or 409 held by ourselves: success. Held by another: our copy learns whose it is."""

@@ -13,6 +13,7 @@ from mainstay.core.readiness import readiness_of
 from mainstay.core.snapshot import Inputs, LeaseView, PortView, Problem, RunSnapshot
 from mainstay.core.unit import LIVE, ProbeResult, Unit, UnitState
 from mainstay.runtime.base import Runtime
+from mainstay.shell.reconcile import Memory
 from mainstay.shell.store import Key, Store, Taken
 
 FAILURES_BEFORE_NOT_READY = 3
@@ -22,23 +23,18 @@ _SERVING = (RunPhase.STARTING, RunPhase.RUNNING, RunPhase.RESUMING)
 
 
 @dataclass(slots=True)
-class Memory:
+class RunMemory(Memory):
     """What is remembered of a run between passes. Losing it costs a probe, never an effect."""
 
-    uid: str = ""
-    polls: int = 0
     problem: Problem | None = None
     problem_generation: int = 0
     problem_until: float = 0.0
-    failures: int = 0
     probed_at: float = 0.0
     probe: ProbeResult | None = None
     probe_failures: int = 0
     probed_pid: int = 0
     inputs_of: tuple[int, tuple[str | None, ...]] | None = None
     inputs: Inputs = field(default_factory=Inputs)
-    last_action: object = None
-    repeats: int = 0
 
     def forget(self, uid: str) -> None:
         """Another object has the name now."""
@@ -56,7 +52,7 @@ class Gatherer:
         self._store = store
         self._runtime = runtime
 
-    async def snapshot(self, key: Key, memory: Memory) -> RunSnapshot | None:
+    async def snapshot(self, key: Key, memory: RunMemory) -> RunSnapshot | None:
         """The run as of now, or None if it is gone. Raises what the runtime raises."""
         before = self._store.run(key)
         if before is None:
@@ -112,14 +108,14 @@ class Gatherer:
             for name, key in config_map_refs(run.spec)
         }
 
-    def _inputs(self, run: StrategyRun, memory: Memory) -> Inputs:
+    def _inputs(self, run: StrategyRun, memory: RunMemory) -> Inputs:
         values = self.config_map_values(run)
         state = (run.metadata.generation, tuple(values.values()))
         if memory.inputs_of != state:
             memory.inputs, memory.inputs_of = inputs_of(run.spec, values), state
         return memory.inputs
 
-    async def _probe(self, run: StrategyRun, unit: Unit, memory: Memory) -> ProbeResult | None:
+    async def _probe(self, run: StrategyRun, unit: Unit, memory: RunMemory) -> ProbeResult | None:
         """Ask when it is due; one failure among successes does not count."""
         if run.status.phase not in _SERVING or unit.state is not UnitState.RUNNING:
             return None
@@ -142,7 +138,7 @@ class Gatherer:
         return result
 
 
-def _problem(run: StrategyRun, memory: Memory) -> Problem | None:
+def _problem(run: StrategyRun, memory: RunMemory) -> Problem | None:
     """What the last act failed with, until it is due again or the user changed something."""
     if memory.problem is None:
         return None

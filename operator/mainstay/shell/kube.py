@@ -18,8 +18,12 @@ from mainstay.runtime.effects import effect
 Object = dict[str, Any]
 
 RUNS, LEASES, POOLS, CONFIG_MAPS = "strategyruns", "portleases", "portpools", "configmaps"
+JOBS, BATCHES = "phasedjobs", "jobbatches"
 
 OPERATOR_IDENTITY = {"Impersonate-User": "mainstay-operator", "Impersonate-Group": "mainstay:operators"}
+
+CONFLICTS = (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND)
+"""What the API server answers when our copy is old."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TIMEOUT_SECONDS = 30.0

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.core.worlds import UID, a_run
 
 from mainstay.core.plan import DefineUnit, StartUnit
-from mainstay.core.unitspec import SecretNotFoundError, Sources, secret_refs, unit_spec
+from mainstay.core.unitspec import SourceNotFoundError, Sources, secret_refs, unit_spec
 
 START = StartUnit(attempt=4, port=8001, inputs_hash="sha256:x", paused=True)
 SOURCES = Sources(
@@ -46,7 +46,7 @@ def test_a_missing_secret_is_named(where: str) -> None:
     config = {"configFrom": {"secret": missing}} if where == "config" else {}
     run = a_run(program={"command": ["bot"], "env": env}, **config)
     assert secret_refs(run) == (("exchange", "gone"),)
-    with pytest.raises(SecretNotFoundError, match="Secret exchange with key gone"):
+    with pytest.raises(SourceNotFoundError, match="Secret exchange with key gone"):
         unit_spec(run, START, SOURCES)
 
 

@@ -1,0 +1,62 @@
+"""CEL over inputs, context, tasks and assets: checked when it is declared, bounded when it is evaluated.
+
+Every variable is a map from names to anything. The library refuses names it does not know, has no
+backtracking regular expressions and gives up after 10,000 iterations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from cel_expr_python import cel
+
+VARIABLES = ("inputs", "context", "tasks", "assets")
+
+
+class ExpressionError(Exception):
+    """An expression that does not compile, can't be evaluated, or is not a boolean."""
+
+
+@lru_cache(maxsize=1)
+def _environment() -> cel.Env:
+    anything = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
+    return cel.NewEnv(variables=dict.fromkeys(VARIABLES, anything))
+
+
+@lru_cache(maxsize=4096)
+def compiled(expression: str) -> cel.Expression:
+    """Return the checked expression. Raises ExpressionError with the place in the text."""
+    try:
+        made = _environment().compile(expression)
+    except Exception as error:
+        raise ExpressionError(_words(str(error))) from None
+    if (kind := made.return_type().name()) not in ("BOOL", "DYN"):
+        raise ExpressionError(f"it is of type {kind.lower()}, not a boolean")
+    return made
+
+
+def evaluate(expression: str, values: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether it is true of these values; a variable that is left out is empty. Raises ExpressionError."""
+    data = {name: dict(values.get(name, {})) for name in VARIABLES}
+    made = compiled(expression)
+    try:
+        result = made.eval(data=data)
+        value = result.plain_value()
+    except Exception as error:
+        raise ExpressionError(_words(str(error))) from None
+    if not isinstance(value, bool):
+        kind = result.type().name()
+        raise ExpressionError(
+            _words(str(value)) if kind == "ERROR" else f"it is {kind.lower()}, not a boolean"
+        )
+    return value
+
+
+def _words(message: str) -> str:
+    """The first line, without the library's own status words."""
+    first = message.strip().splitlines()[0] if message.strip() else "unknown error"
+    for word in ("INVALID_ARGUMENT: ", "INTERNAL: ", "NOT_FOUND: ", "UNKNOWN: ", "ERROR: <input>:"):
+        first = first.removeprefix(word)
+    return first.partition(" [I")[0]

@@ -1,0 +1,268 @@
+"""decide(): the next plan for a job. Makes the status that should be; writes it if it says anything new, acts otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from mainstay.api.phasedjob import (
+    FINAL,
+    JobGoal,
+    JobPhase,
+    OnFailure,
+    PhasedJobStatus,
+    StepState,
+    TaskState,
+)
+from mainstay.core import reasons
+from mainstay.core.job.advance import Halt, advance
+from mainstay.core.job.draft import Draft
+from mainstay.core.job.ending import cancelled, deleting, gone, stop
+from mainstay.core.job.outlook import outlook, slim
+from mainstay.core.job.resume import reset
+from mainstay.core.job.snapshot import JobSnapshot
+from mainstay.core.job.tasks import settled
+from mainstay.core.plan import (
+    Act,
+    ActAll,
+    AddFinalizer,
+    JobEffect,
+    Plan,
+    RemoveFinalizer,
+    RemoveRecords,
+    RemoveTask,
+    StartTask,
+    Wait,
+    Write,
+)
+from mainstay.core.unit import GONE, LIVE
+
+JobPlan = Plan[PhasedJobStatus]
+
+LAZY_SECONDS = 0.15
+"""How long a completion that lets nothing start may wait for others, to be told in one write. It is on disk already."""
+
+
+def decide(s: JobSnapshot) -> JobPlan:
+    """What to do next. Pure: the same snapshot always gives the same plan."""
+    if s.deleting and not s.has_finalizer:
+        return Wait()
+    if not s.has_finalizer:
+        return Act(AddFinalizer())
+    d = Draft(s)
+    if s.deleting:
+        return _settle(d, deleting(d), teardown=True)
+    if s.status.phase in FINAL:
+        return _settle(d, _over(d))
+    if s.spec.state is JobGoal.CANCELLED:
+        return _settle(d, cancelled(d))
+    return _settle(d, _onward(d))
+
+
+def _onward(d: Draft) -> PhasedJobStatus:
+    """Running or Suspended."""
+    s = d.s
+    failed = s.status.phase is not None and s.status.resumable
+    suspended = s.spec.state is JobGoal.SUSPENDED
+    changes: dict[str, Any] = {}
+    if s.invalid is not None:
+        return _invalid(d)
+    if _nonce_raised(s) and not (suspended and failed):
+        changes["handled_resume_nonce"] = s.spec.resume_nonce
+        if failed:
+            changes["resumes"] = s.status.resumes + 1
+            reset(d)
+            failed = False
+    _refused(d)
+    halt = Halt.FAILED if failed else advance(d, claim=not suspended)
+    live = any(d.live())
+    if halt is Halt.DONE:
+        return outlook(d, JobPhase.COMPLETED, reasons.COMPLETED, _completed_words(d), changes=changes)
+    if halt is Halt.FAILED and not live:
+        return _failed(d, suspended, changes)
+    if suspended:
+        words = "suspended, as spec.state asks" if not live else "what runs is finished first"
+        phase = JobPhase.IN_PROGRESS if live else JobPhase.SUSPENDED
+        return outlook(d, phase, reasons.SUSPENDING if live else reasons.SUSPENDED, words, changes=changes)
+    if halt is Halt.WAITING:
+        asked = "; ".join(f"{a.title} (spec.inputs.{a.name})" for a in d.actions.values())
+        return outlook(
+            d, JobPhase.ACTION_REQUIRED, reasons.ACTION_REQUIRED, asked, stalled=True, changes=changes
+        )
+    return _working(d, changes)
+
+
+def _working(d: Draft, changes: dict[str, Any]) -> PhasedJobStatus:
+    if trouble := next((p for name, p in d.s.problems.items() if name in set(d.live())), None):
+        return outlook(
+            d,
+            JobPhase.IN_PROGRESS,
+            trouble.reason,
+            trouble.message,
+            stalled=trouble.needs_person,
+            changes=changes,
+        )
+    if d.waits_for_slot and not any(d.live()):
+        words = "this machine runs as many tasks as it may; this job goes on when one of them ends"
+        return outlook(d, JobPhase.PENDING, reasons.WAITING_FOR_SLOT, words, changes=changes)
+    at = next((n for n, step in d.steps.items() if step.state is StepState.IN_PROGRESS), "")
+    return outlook(
+        d, JobPhase.IN_PROGRESS, reasons.IN_PROGRESS, f"on step {at}" if at else "", changes=changes
+    )
+
+
+def _failed(d: Draft, suspended: bool, changes: dict[str, Any]) -> PhasedJobStatus:
+    failure = d.failure
+    words = (
+        f"step {failure.step}, phase {failure.phase}, task {failure.task}: {failure.message}"
+        if failure
+        else ""
+    )
+    if d.s.spec.on_failure is OnFailure.FAIL:
+        return outlook(d, JobPhase.FAILED, reasons.JOB_FAILED, words, stalled=True, changes=changes)
+    plan = reset(Draft(_as_failed(d)))
+    changes |= {"resumable": True, "resume_plan": plan}
+    if suspended:
+        return outlook(d, JobPhase.SUSPENDED, reasons.SUSPENDED, words, changes=changes)
+    return outlook(d, JobPhase.ACTION_REQUIRED, reasons.TASK_FAILED, words, stalled=True, changes=changes)
+
+
+def _as_failed(d: Draft) -> JobSnapshot:
+    """The job as it will be once this failure is written: what a resume would start from."""
+    status = d.s.status.model_copy(update={"steps": d.frozen_steps()})
+    return replace(d.s, job=d.s.job.model_copy(update={"status": status}))
+
+
+def _invalid(d: Draft) -> PhasedJobStatus:
+    """The declaration has a mistake: nothing new starts, what runs is watched on when it is corrected."""
+    assert d.s.invalid is not None
+    where, what = d.s.invalid
+    begun = d.s.status.started_at is not None
+    phase = JobPhase.ACTION_REQUIRED if begun else JobPhase.PENDING
+    kept = {"resumable": d.s.status.resumable, "resume_plan": d.s.status.resume_plan}
+    return outlook(d, phase, reasons.SPEC_INVALID, f"{where}: {what}", stalled=True, changes=kept)
+
+
+def _over(d: Draft) -> PhasedJobStatus:
+    """Final: only what was observed of spec moves on."""
+    s = d.s
+    ready = next((c for c in s.status.conditions if c.type == "Ready"), None)
+    assert s.status.phase is not None
+    told = outlook(
+        d,
+        s.status.phase,
+        ready.reason if ready else str(s.status.phase),
+        ready.message if ready else "",
+        stalled=s.status.phase is JobPhase.FAILED,
+        changes={"handled_resume_nonce": s.spec.resume_nonce},
+    )
+    return s.status.model_copy(
+        update={
+            "observed_generation": told.observed_generation,
+            "handled_resume_nonce": told.handled_resume_nonce,
+            "conditions": told.conditions,
+        }
+    )
+
+
+def _nonce_raised(s: JobSnapshot) -> bool:
+    handled = s.status.handled_resume_nonce
+    return handled is not None and handled != s.spec.resume_nonce
+
+
+def _refused(d: Draft) -> None:
+    """An attempt that can never start as it is declared has failed."""
+    for name, problem in d.s.problems.items():
+        t = d.tasks.get(name)
+        if t is not None and problem.refused and t.state in (TaskState.STARTING, TaskState.RUNNING):
+            unit = d.s.units.get(name)
+            if unit is None or unit.attempt < t.attempt:
+                d.tasks[name] = settled(d.s, t, TaskState.FAILED, problem.reason, problem.message)
+
+
+def _completed_words(d: Draft) -> str:
+    failures = [name for name, t in d.tasks.items() if t.state is TaskState.FAILED]
+    if not failures:
+        return "every step is done"
+    return f"every step is done; non-blocking tasks failed: {', '.join(failures)}"
+
+
+# -- from the status that should be to a plan
+
+
+def _settle(d: Draft, status: PhasedJobStatus, *, teardown: bool = False) -> JobPlan:
+    status = slim(status)
+    if status != d.s.status:
+        wait = _lazy(d, status)
+        return Write(status) if wait is None else _acts(d, Wait(wait))
+    if teardown:
+        return _torn_down(d)
+    return _acts(d, Wait(min(d.timers, default=None)))
+
+
+def _lazy(d: Draft, status: PhasedJobStatus) -> float | None:
+    """Seconds for which a write may wait that tells of completions only, while other tasks run."""
+    if not d.ended or not any(d.live()):
+        return None
+    before = {t.name: t for step in d.s.status.steps for p in step.phases for t in p.tasks}
+    quiet = {
+        "steps": (), "context": {}, "progress": "", "conditions": (),
+    }  # fmt: skip
+    if status.model_copy(update=quiet) != d.s.status.model_copy(update=quiet):
+        return None
+    changed = {name for name, t in d.tasks.items() if t != before.get(name)}
+    if changed - d.ended.keys():
+        return None
+    age = d.s.now.timestamp() - min(d.ended.values())
+    left = LAZY_SECONDS - max(0.0, age)
+    return left if left > 0 else None
+
+
+def _acts(d: Draft, wait: Wait) -> JobPlan:
+    """What the claims in status authorise and is not done yet."""
+    s = d.s
+    acts: list[JobEffect] = list(d.acts)
+    waits = [] if wait.seconds is None else [wait.seconds]
+    claims = {t.name: t for step in s.status.steps for p in step.phases for t in p.tasks}
+    for name, unit in s.units.items():
+        t = claims.get(name)
+        if s.foreign(name):
+            if unit.state in LIVE:
+                _add(acts, waits, stop(s, name, unit))
+            else:
+                acts.append(RemoveTask(name, unit.owner_uid))
+        elif t is None:
+            continue
+        elif t.state is TaskState.STOPPING or (unit.state in LIVE and unit.attempt < t.attempt):
+            if unit.state in LIVE:
+                _add(acts, waits, stop(s, name, unit))
+        elif (
+            t.state in (TaskState.STARTING, TaskState.RUNNING)
+            and unit.state in GONE
+            and unit.attempt < t.attempt
+        ):
+            problem = s.problems.get(name)
+            if problem is None:
+                acts.append(StartTask(name, t.attempt))
+            else:
+                waits.append(problem.retry_seconds)
+    if acts:
+        return ActAll(tuple(acts))
+    return Wait(min(waits, default=None))
+
+
+def _add(acts: list[JobEffect], waits: list[float], what: JobEffect | float) -> None:
+    if isinstance(what, float):
+        waits.append(what)
+    else:
+        acts.append(what)
+
+
+def _torn_down(d: Draft) -> JobPlan:
+    """Every process gone, then every record, then the object."""
+    s = d.s
+    if any(unit.state in LIVE and not s.foreign(name) for name, unit in s.units.items()):
+        return _acts(d, Wait())
+    if any(gone(unit) and not s.foreign(name) for name, unit in s.units.items()) or s.kept:
+        return Act(RemoveRecords())
+    return Act(RemoveFinalizer())

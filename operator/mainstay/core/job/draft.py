@@ -1,0 +1,185 @@
+"""The status in the making: what one pass knows of each step, phase and task, changed in place, then frozen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mainstay.api.phasedjob import (
+    CLAIMED,
+    SETTLED,
+    Failure,
+    OutputsRef,
+    PendingAction,
+    PhaseStatus,
+    StepStatus,
+    Task,
+    TaskState,
+    TaskStatus,
+    UserAction,
+)
+from mainstay.core.answers import Answer, answer
+from mainstay.core.expressions import evaluate
+from mainstay.core.job.snapshot import JobSnapshot
+from mainstay.core.job.tasks import Verdict
+from mainstay.core.names import outputs_name
+from mainstay.core.plan import JobEffect, StoreOutputs
+
+INLINE_BYTES = 4096
+"""Outputs up to this size are kept in status, while the whole context stays below CONTEXT_BYTES."""
+CONTEXT_BYTES = 24 * 1024
+
+
+class Draft:
+    """Starts as the status is, completed with what the declaration has and status does not."""
+
+    def __init__(self, s: JobSnapshot) -> None:
+        self.s = s
+        old = s.status
+        tasks = {t.name: t for step in old.steps for phase in step.phases for t in phase.tasks}
+        phases = {phase.name: phase for step in old.steps for phase in step.phases}
+        steps = {step.name: step for step in old.steps}
+        self.tasks = {
+            name: tasks.get(name) or TaskStatus.model_construct(name=name) for name in s.graph.tasks
+        }
+        self.steps = {
+            step.name: steps.get(step.name) or StepStatus.model_construct(name=step.name)
+            for step in s.graph.steps
+        }
+        self.phases = {
+            phase.name: phases.get(phase.name) or PhaseStatus.model_construct(name=phase.name)
+            for each in s.graph.phases.values()
+            for phase in each
+        }
+        self.context: dict[str, Any] = {k: v for k, v in old.context.items() if k in self.tasks}
+        self.actions = {action.name: action for action in old.actions}
+        self.failure: Failure | None = old.last_failure
+        self.acts: list[JobEffect] = []
+        self.timers: list[float] = []  # seconds after which something is due
+        self.ended: dict[str, float] = {}  # tasks seen to have completed in this pass → when, epoch seconds
+        self.done = False
+        self.waits_for_slot = False
+
+    # -- reading
+
+    def live(self) -> Iterator[str]:
+        """Tasks of which a process may exist."""
+        return (name for name, t in self.tasks.items() if t.state in CLAIMED)
+
+    def settled_count(self) -> int:
+        """Tasks that need nothing any more."""
+        return sum(1 for t in self.tasks.values() if t.state in SETTLED)
+
+    def true(self, expression: str | None) -> bool:
+        """Whether it holds now; no expression always does. Raises ExpressionError."""
+        return expression is None or evaluate(expression, self.values())
+
+    def values(self) -> dict[str, Mapping[str, Any]]:
+        """What expressions and tasks see."""
+        context = self.outputs()
+        tasks = {
+            name: {
+                "state": str(t.state),
+                "attempt": t.attempt,
+                "reason": t.reason,
+                "outputs": context.get(name, {}),
+            }
+            for name, t in self.tasks.items()
+        }
+        return {"inputs": self.s.spec.inputs, "context": context, "tasks": tasks}
+
+    def outputs(self) -> dict[str, Any]:
+        """Every task's outputs, wherever they are kept."""
+        kept: dict[str, Any] = {name: {} for name, t in self.tasks.items() if t.state is TaskState.COMPLETED}
+        return {**kept, **{k: v for k, v in self.s.outputs.items() if k in self.tasks}, **self.context}
+
+    def answer(self, name: str) -> Answer:
+        """What the user gave for a pending action."""
+        return answer(self.actions[name], name, self.s.spec.inputs)
+
+    # -- changing
+
+    def task(self, name: str, **fields: Any) -> None:
+        """Change a task."""
+        self.tasks[name] = self.tasks[name].model_copy(update=fields)
+
+    def phase(self, name: str, **fields: Any) -> None:
+        """Change a phase."""
+        self.phases[name] = self.phases[name].model_copy(update=fields)
+
+    def step(self, name: str, **fields: Any) -> None:
+        """Change a step."""
+        self.steps[name] = self.steps[name].model_copy(update=fields)
+
+    def ask(self, name: str, step: str, action: UserAction) -> None:
+        """Wait for spec.inputs.<name>."""
+        self.actions[name] = PendingAction.model_construct(name=name, step=step, **dict(action))
+
+    def fail(self, step: str, phase: str, task: str, reason: str, message: str) -> None:
+        """Tell what stops the job; the first one tells it until a resume."""
+        old = self.failure
+        if old is not None and (old.task, old.reason, old.message) == (task, reason, message[:4096]):
+            return
+        self.failure = Failure(
+            step=step, phase=phase, task=task, reason=reason, message=message[:4096], time=self.s.now
+        )
+
+    def take(self, task: Task, verdict: Verdict) -> None:
+        """Take in what was judged of a task. Outputs that status has no room for are kept first, then told."""
+        name = task.name
+        if verdict.status == self.tasks[name]:
+            return
+        if verdict.outputs is not None and not self._keep(name, verdict):
+            return
+        self.tasks[name] = self._with_ref(name, verdict)
+        if verdict.asks is not None:
+            self.ask(name, self.s.graph.places[name].step, verdict.asks)
+        if verdict.ended_at is not None and verdict.status.state is TaskState.COMPLETED:
+            self.ended[name] = verdict.ended_at
+
+    def _keep(self, name: str, verdict: Verdict) -> bool:
+        """Whether the outputs are kept, or wait for an act."""
+        if not verdict.outputs:
+            self.context.pop(name, None)
+            return True
+        if self._inline(name, verdict):
+            self.context[name] = verdict.outputs
+            return True
+        self.context.pop(name, None)
+        attempt = verdict.status.attempt
+        if self.s.stored.get(name) == attempt:
+            return True
+        self.acts.append(StoreOutputs(name, attempt))
+        return False
+
+    def _inline(self, name: str, verdict: Verdict) -> bool:
+        if verdict.size > INLINE_BYTES:
+            return False
+        others = {k: v for k, v in self.context.items() if k != name}
+        return len(json.dumps(others, ensure_ascii=False).encode()) + verdict.size <= CONTEXT_BYTES
+
+    def _with_ref(self, name: str, verdict: Verdict) -> TaskStatus:
+        if not verdict.outputs or name in self.context:
+            return verdict.status.model_copy(update={"outputs": None})
+        meta = self.s.job.metadata
+        ref = OutputsRef(config_map=outputs_name(meta.name, meta.uid, name), size=verdict.size)
+        return verdict.status.model_copy(update={"outputs": ref})
+
+    # -- freezing
+
+    def frozen_steps(self) -> tuple[StepStatus, ...]:
+        """The steps as status has them."""
+        return tuple(
+            self.steps[step.name].model_copy(
+                update={
+                    "phases": tuple(
+                        self.phases[phase.name].model_copy(
+                            update={"tasks": tuple(self.tasks[task.name] for task in phase.tasks)}
+                        )
+                        for phase in self.s.graph.phases[step.name]
+                    )
+                }
+            )
+            for step in self.s.graph.steps
+        )

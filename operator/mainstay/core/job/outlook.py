@@ -1,0 +1,132 @@
+"""A job's next status: where it is, told in fields and conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mainstay.api.conditions import Condition, ConditionStatus, merge
+from mainstay.api.phasedjob import FINAL, JobPhase, PhasedJobStatus, StepState
+from mainstay.core import reasons
+from mainstay.core.job.draft import Draft
+
+SETTLED = (*FINAL, JobPhase.SUSPENDED)
+STATUS_BYTES = 60 * 1024
+"""Beyond this, messages of settled tasks are left out."""
+
+
+def outlook(
+    d: Draft,
+    phase: JobPhase,
+    reason: str,
+    message: str,
+    *,
+    stalled: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> PhasedJobStatus:
+    """The status that says `phase`, with what the draft knows and `changes` of other fields."""
+    s = d.s
+    steps = d.frozen_steps()
+    at = next((step for step in steps if step.state not in (StepState.COMPLETED, StepState.SKIPPED)), None)
+    inner = next(
+        (p for p in (at.phases if at else ()) if p.state not in (StepState.COMPLETED, StepState.SKIPPED)),
+        None,
+    )
+    last = [p.name for step in steps for p in step.phases if p.state is StepState.COMPLETED]
+    final = phase in FINAL
+    begun = any(step.state is not StepState.PENDING for step in steps)
+    fields: dict[str, Any] = {
+        "observed_generation": s.job.metadata.generation,
+        "phase": phase,
+        "current_step": None if phase is JobPhase.COMPLETED else at.name if at else None,
+        "current_phase": None if phase is JobPhase.COMPLETED else inner.name if inner else None,
+        "last_completed_phase": last[-1] if last else None,
+        "progress": f"{d.settled_count()}/{len(d.tasks)}",
+        "actions": tuple(d.actions.values()),
+        "context": d.context,
+        "steps": steps,
+        "last_failure": d.failure,
+        "resumable": False,
+        "resume_plan": (),
+        "started_at": s.status.started_at or (s.now if begun else None),
+        "completed_at": s.status.completed_at or (s.now if final else None),
+        "handled_resume_nonce": _handled(d),
+        **(changes or {}),
+    }
+    status = s.status.model_copy(update=fields)
+    truth = (
+        ConditionStatus.TRUE
+        if phase in (JobPhase.COMPLETED, JobPhase.CANCELLED, JobPhase.SUSPENDED)
+        else ConditionStatus.FALSE
+        if s.status.conditions
+        else ConditionStatus.UNKNOWN
+    )
+    if stalled:
+        truth = ConditionStatus.FALSE
+    working = truth is not ConditionStatus.TRUE and not stalled
+    conditions = [
+        _condition(d, "Ready", truth, reason, message),
+        _condition(d, "Reconciling", working, reason),
+        _condition(d, "Stalled", stalled, reason, message if stalled else ""),
+        *_inputs(d),
+    ]
+    return status.model_copy(update={"conditions": merge(s.status.conditions, conditions, s.now)})
+
+
+def _handled(d: Draft) -> int:
+    handled = d.s.status.handled_resume_nonce
+    return d.s.spec.resume_nonce if handled is None else handled
+
+
+def _inputs(d: Draft) -> list[Condition]:
+    """What is wrong with the answers to what is asked; no condition while nothing is."""
+    if not d.actions:
+        return []
+    answers = {name: d.answer(name) for name in d.actions}
+    for one in answers.values():
+        if one.problem:
+            return [_condition(d, "InputsValid", False, reasons.INPUT_INVALID, one.problem)]
+    asked = [f"spec.inputs.{name}: {d.actions[name].title}" for name, one in answers.items() if not one.given]
+    if asked:
+        return [_condition(d, "InputsValid", False, reasons.INPUT_MISSING, "; ".join(asked))]
+    return [_condition(d, "InputsValid", True, reasons.INPUTS_FIT)]
+
+
+def _condition(d: Draft, kind: str, value: ConditionStatus | bool, why: str, words: str = "") -> Condition:
+    told = (
+        value
+        if isinstance(value, ConditionStatus)
+        else ConditionStatus.TRUE
+        if value
+        else ConditionStatus.FALSE
+    )
+    return Condition(
+        type=kind,
+        status=told,
+        reason=why,
+        message=words[:4096],
+        last_transition_time=d.s.now.replace(microsecond=0),
+        observed_generation=d.s.job.metadata.generation,
+    )
+
+
+def slim(status: PhasedJobStatus) -> PhasedJobStatus:
+    """The same, below STATUS_BYTES: what settled tasks have to say goes first."""
+    if len(status.model_dump_json(by_alias=True, exclude_none=True)) <= STATUS_BYTES:
+        return status
+    steps = tuple(
+        step.model_copy(
+            update={
+                "phases": tuple(
+                    p.model_copy(
+                        update={
+                            "tasks": tuple(t.model_copy(update={"message": t.message[:80]}) for t in p.tasks)
+                        }
+                    )
+                    for p in step.phases
+                )
+            }
+        )
+        for step in status.steps
+    )
+    return status.model_copy(update={"steps": steps})
