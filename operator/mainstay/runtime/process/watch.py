@@ -75,7 +75,9 @@ class Inotify:
 
 
 @dataclass(slots=True)
-class _Watched:
+class Watched:
+    """A process and the pidfd that tells of its end."""
+
     process: ProcessId
     fd: int
 
@@ -96,8 +98,8 @@ class Watch:
         self._all_names = all_names
         self._queues: set[asyncio.Queue[str]] = set()
         self._pending: dict[asyncio.Queue[str], set[str]] = {}
-        self._leaders: dict[str, _Watched] = {}
-        self._supervisord: _Watched | None = None
+        self._leaders: dict[str, Watched] = {}
+        self._supervisord: Watched | None = None
         self._inotify: Inotify | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -183,7 +185,7 @@ class Watch:
         if fd is None:
             self._leader_ended(name, None)
             return
-        watched = _Watched(process, fd)
+        watched = Watched(process, fd)
         self._leaders[name] = watched
         asyncio.get_running_loop().add_reader(fd, self._leader_ended, name, watched)
 
@@ -197,12 +199,12 @@ class Watch:
         watched = self._leaders.get(name)
         return watched is not None and watched.process == process
 
-    def _release(self, watched: _Watched) -> None:
+    def _release(self, watched: Watched) -> None:
         with contextlib.suppress(OSError, RuntimeError):
             asyncio.get_running_loop().remove_reader(watched.fd)
             os.close(watched.fd)
 
-    def _leader_ended(self, name: str, watched: _Watched | None) -> None:
+    def _leader_ended(self, name: str, watched: Watched | None) -> None:
         if watched is not None:
             self._release(watched)
             if self._leaders.get(name) is watched:
@@ -264,7 +266,7 @@ class Watch:
             try:
                 if await self._scope.ensure():
                     self.tell_all()
-                    for name in self._scope.dir.unit_names():
+                    for name in self._all_names():
                         self.follow(name)
                     await self._replaced()
                 delay = 0.05
@@ -288,11 +290,11 @@ class Watch:
         if fd is None:
             self._wake.set()
             return
-        watched = _Watched(process, fd)
+        watched = Watched(process, fd)
         self._supervisord = watched
         asyncio.get_running_loop().add_reader(fd, self._supervisord_ended, watched)
 
-    def _supervisord_ended(self, watched: _Watched) -> None:
+    def _supervisord_ended(self, watched: Watched) -> None:
         self._release(watched)
         if self._supervisord is watched:
             self._supervisord = None
