@@ -12,6 +12,7 @@ from mainstay.runtime import effects
 from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.runtime.process import proc, rpc
 from mainstay.runtime.process.scope import Scope
+from mainstay.runtime.process.stopping import wait_gone
 from mainstay.runtime.process.tasks.install import PROGRAM, SOCKET
 
 START_SECONDS = 8.0  # supervisord starts a dead fork server within a second
@@ -102,6 +103,16 @@ class ForkServer:
             seen = proc.look(process)
             if seen is not None and seen.stopped:
                 proc.send(process, signal.SIGKILL)
+
+    async def shut_down(self) -> None:
+        """End the fork server, and have supervisord see it: else it would wait a second for it."""
+        with contextlib.suppress(RuntimeUnavailableError):
+            info = await self._scope.supervisor.info(PROGRAM)
+            await self._scope.supervisor.call("supervisor.stopProcess", f"{PROGRAM}:{PROGRAM}", False)
+            process = proc.identify(int(info["pid"])) if info is not None else None
+            if process is not None:
+                await wait_gone(process, 2.0)
+            await self._scope.supervisor.info(PROGRAM)
 
     async def renew(self, code: str) -> None:
         """End a fork server of another version than `code`; its successor reads the new one."""

@@ -101,6 +101,7 @@ class ProcessTaskRuntime:
         live = [unit.name for unit in await self.units() if unit.state not in GONE]
         await asyncio.gather(*(self._shut_down_unit(self._dir.unit(name)) for name in live))
         await self._watch.close()  # else supervisord would be replaced at once
+        await self._server.shut_down()
         await self._scope.shut_down()
 
     async def _shut_down_unit(self, unit: UnitDir) -> None:
@@ -155,6 +156,10 @@ class ProcessTaskRuntime:
             if count % AT_A_TIME == 0:
                 await asyncio.sleep(0)
         return found
+
+    async def names(self) -> Sequence[str]:
+        """See TaskRuntime."""
+        return self._dir.unit_names()
 
     def changes(self) -> AsyncIterator[str]:
         """See TaskRuntime."""
