@@ -11,7 +11,7 @@ from typing import Any
 import kopf
 
 from mainstay.api.meta import GROUP, VERSION
-from mainstay.shell.kube import CONFIG_MAPS, LEASES, POOLS, RUNS
+from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, POOLS, RUNS
 from mainstay.shell.operator import Operator
 
 
@@ -50,6 +50,14 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
     @kopf.on.event(GROUP, VERSION, RUNS, registry=table)
     async def run_changed(event: kopf.RawEvent, **_: Any) -> None:
         operator.on_event(RUNS, event["type"] == "DELETED", dict(event["object"]))
+
+    @kopf.on.event(GROUP, VERSION, JOBS, registry=table)
+    async def job_changed(event: kopf.RawEvent, **_: Any) -> None:
+        operator.on_event(JOBS, event["type"] == "DELETED", dict(event["object"]))
+
+    @kopf.on.event(GROUP, VERSION, BATCHES, registry=table)
+    async def batch_changed(event: kopf.RawEvent, **_: Any) -> None:
+        operator.on_event(BATCHES, event["type"] == "DELETED", dict(event["object"]))
 
     @kopf.on.event(GROUP, VERSION, LEASES, registry=table)
     async def lease_changed(event: kopf.RawEvent, **_: Any) -> None:

@@ -118,7 +118,7 @@ async def main(kubeconfig: str, seeded: bool) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     kube = await Kube.connect(kubeconfig)
     runtime = FakeRuntime()
-    operator = Operator(kube, runtime)
+    operator = Operator(kube, runtime, FakeRuntime())
     try:
         if seeded:
             await seed(kube, runtime)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, tzinfo
 from unittest.mock import patch
 
-from mainstay.shell import gather, operator, reconcile, recorder, runs
+from mainstay.shell import gather, pools, reconcile, recorder, runs
 
 EPOCH = 1_000_000.0
 
@@ -32,7 +32,7 @@ CLOCK = Clock()
 def manual() -> Iterator[None]:
     """The shell on the manual clock, one pass per call of a reconciler."""
     with ExitStack() as stack:
-        for module, name in ((gather, "time"), (runs, "time"), (gather, "datetime"), (operator, "datetime")):
+        for module, name in ((gather, "time"), (runs, "time"), (gather, "datetime"), (pools, "datetime")):
             stack.enter_context(patch.object(module, name, CLOCK))
         stack.enter_context(patch.object(recorder, "datetime", CLOCK))
         stack.enter_context(patch.object(reconcile, "PASSES", 1))

@@ -41,8 +41,9 @@ from mainstay.cli.apply import apply_all, established, served
 from mainstay.runtime import effects
 from mainstay.runtime.base import GONE
 from mainstay.runtime.process import ProcessRuntime
-from mainstay.shell.kube import CONFIG_MAPS, LEASES, POOLS, RUNS, Kube, core_path, path
-from mainstay.shell.operator import Operator
+from mainstay.runtime.process.tasks import ProcessTaskRuntime
+from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, POOLS, RUNS, Kube, core_path, path
+from mainstay.shell.operator import WATCHED, Operator
 
 Object = dict[str, Any]
 PATIENCE = 30.0
@@ -121,7 +122,7 @@ class Client:
 
     def remove_everything(self) -> None:
         """Every object of ours in every namespace, whatever its finalizers say."""
-        for plural in (RUNS, LEASES, POOLS):
+        for plural in (BATCHES, JOBS, RUNS, LEASES, POOLS):
             for item in self.items(plural):
                 meta = item["metadata"]
                 url = path(plural, meta.get("namespace", ""), meta["name"])
@@ -385,7 +386,7 @@ class Shell:
             task.cancel()
         if tasks:
             loop.run_until_complete(asyncio.wait(tasks, timeout=PATIENCE))
-        for close in (getattr(self, "runtime", None), getattr(self, "kube", None)):
+        for close in (getattr(self, name, None) for name in ("runtime", "tasks", "kube")):
             if close is not None:
                 with suppress(Exception, Crash):
                     loop.run_until_complete(close.close())
@@ -400,10 +401,11 @@ class Shell:
         stage = self._stage
         self.kube = await Kube.connect(str(stage.plane.kubeconfig))
         self.runtime = ProcessRuntime(stage.home, "runs", home_id=stage.home_id)
-        self.operator = Operator(self.kube, self.runtime)
-        await self.runtime.start_up()
+        self.tasks = ProcessTaskRuntime(stage.home, home_id=stage.home_id)
+        self.operator = Operator(self.kube, self.runtime, self.tasks)
+        await asyncio.gather(self.runtime.start_up(), self.tasks.start_up())
         await self.operator.start()
-        watches = [asyncio.create_task(self._watch(plural)) for plural in (RUNS, LEASES, POOLS, CONFIG_MAPS)]
+        watches = [asyncio.create_task(self._watch(plural)) for plural in WATCHED]
         self._ready.set()
         assert self.operator.lost is not None
         await asyncio.wait([*watches, self.operator.lost], return_when=asyncio.FIRST_EXCEPTION)
@@ -550,7 +552,7 @@ class Stage:
             await established(kube, definitions)
 
             async def listed() -> None:
-                for plural in (RUNS, LEASES, POOLS):
+                for plural in (RUNS, JOBS, BATCHES, LEASES, POOLS):
                     await kube.request("GET", path(plural))
 
             await served(listed)
@@ -567,15 +569,18 @@ class Stage:
             self.client.close()
 
     async def _end_units(self) -> None:
-        runtime = ProcessRuntime(self.home, "runs", home_id=self.home_id)
-        try:
-            await runtime.start_up()  # a test may have ended supervisord
-            for unit in await runtime.units():
-                if unit.state not in GONE:
-                    await runtime.stop(unit.name, grace_seconds=0, force=True)
-            await runtime.shut_down_scope(stop_units=True)
-        finally:
-            await runtime.close()
+        for runtime in (
+            ProcessRuntime(self.home, "runs", home_id=self.home_id),
+            ProcessTaskRuntime(self.home, home_id=self.home_id),
+        ):
+            try:
+                await runtime.start_up()  # a test may have ended supervisord
+                for unit in await runtime.units():
+                    if unit.state not in GONE:
+                        await runtime.stop(unit.name, grace_seconds=0, force=True)
+                await runtime.shut_down_scope(stop_units=True)
+            finally:
+                await runtime.close()
 
 
 _stages = 0

@@ -83,7 +83,7 @@ class JobBatchStatus(Model):
     counts: JobCounts = Field(JobCounts(), description="Jobs by state.")
     progress: str = Field("", description="Jobs completed of all, for example 3/10.", max_length=16)
     created: Annotated[tuple[Annotated[str, Field(max_length=40)], ...], Field(max_length=JOBS_MAX)] = Field(
-        (), description="Names of jobs whose creation was claimed: one deleted by hand is not made again."
+        (), description="Names of jobs that were seen to exist: one deleted by hand is not made again."
     )
     needs_action: Annotated[
         tuple[Annotated[str, Field(max_length=40)], ...], Field(max_length=NAMES_SHOWN)
@@ -91,7 +91,7 @@ class JobBatchStatus(Model):
     failed: Annotated[tuple[Annotated[str, Field(max_length=40)], ...], Field(max_length=NAMES_SHOWN)] = (
         Field((), description="First names of jobs that failed for good.")
     )
-    started_at: datetime | None = Field(None, description="When its first job was made.")
+    started_at: datetime | None = Field(None, description="When it was first looked at.")
     completed_at: datetime | None = Field(None, description="When its last job ended.")
     conditions: tuple[Condition, ...] = Field(
         (),

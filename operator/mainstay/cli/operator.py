@@ -114,6 +114,7 @@ async def _main(
 
     from mainstay import handlers
     from mainstay.runtime.process.runtime import ProcessRuntime
+    from mainstay.runtime.process.tasks import ProcessTaskRuntime
     from mainstay.shell.kube import Kube
     from mainstay.shell.operator import Operator
     from mainstay.shell.store import HistoryLostError
@@ -124,11 +125,12 @@ async def _main(
     admin = await Kube.connect(str(home.kubeconfig)) if embedded else None
     background: list[asyncio.Task[Any]] = []
     runtime = ProcessRuntime(home.root, "runs", home_id=home.identity(), extra_env=_user_env())
-    worker = Operator(kube, runtime, ephemeral_ports=_ephemeral_ports())
+    tasks = ProcessTaskRuntime(home.root, home_id=home.identity(), extra_env=_user_env())
+    worker = Operator(kube, runtime, tasks, ephemeral_ports=_ephemeral_ports())
     try:
         await kube.wait_ready(API_PATIENCE_SECONDS)
         await _own(home, kube, take_over)
-        await runtime.start_up()
+        await asyncio.gather(runtime.start_up(), tasks.start_up())
         await worker.start()
         if admin is not None:
             from mainstay.controlplane import namespaces
@@ -149,7 +151,12 @@ async def _main(
         _on_signals(stop)  # kopf takes them over when it starts, and would take seconds to end
         await _either(watching, worker.caught_up.wait())
         home.operator_ready.write_text(f"{os.getpid()}\n")
-        logger.info("operating %d runs from %s", len(worker.store.runs.objects), home.root)
+        logger.info(
+            "operating %d runs and %d jobs from %s",
+            len(worker.store.runs.objects),
+            len(worker.index.jobs.objects),
+            home.root,
+        )
         assert worker.lost is not None
         await _either(watching, worker.lost, stop.wait())
         if worker.lost.done():
@@ -167,7 +174,7 @@ async def _main(
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await worker.close()
-        await runtime.close()
+        await asyncio.gather(runtime.close(), tasks.close())
         await kube.close()
         if admin is not None:
             await admin.close()

@@ -72,6 +72,10 @@ class TaskRuntime(Protocol):
         """Every unit known here, also those whose owner object is gone."""
         ...
 
+    async def names(self) -> Sequence[str]:
+        """Names of all units that have a record here, without a look at any of them."""
+        ...
+
     async def start(self, spec: UnitSpec) -> None:
         """Make a tree of this name and attempt live. No effect while one of that attempt lives.
 

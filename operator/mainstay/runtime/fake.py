@@ -175,6 +175,11 @@ class FakeRuntime:
             defined=record.defined,
         )
 
+    async def names(self) -> Sequence[str]:
+        """See Runtime."""
+        self._check()
+        return sorted(self._records)
+
     async def units(self) -> Sequence[Unit]:
         """See Runtime."""
         return [await self.observe(name) for name in sorted(self._records)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import assert_never
 
@@ -92,13 +92,21 @@ class Executor:
 
     async def _sources(self, run: StrategyRun) -> Sources:
         """Everything referred to. Secrets are read now, by name, and kept nowhere."""
-        secrets: dict[tuple[str, str], bytes | None] = {}
-        objects: dict[str, Object | None] = {}
-        for name, key in secret_refs(run):
-            if name not in objects:
-                objects[name] = await self._kube.get(core_path("secrets", run.metadata.namespace, name))
-            secrets[name, key] = _decoded(objects[name], key)
+        secrets = await read_secrets(self._kube, run.metadata.namespace, secret_refs(run))
         return Sources(self._gatherer.config_map_values(run), secrets)
+
+
+async def read_secrets(
+    kube: Kube, namespace: str, refs: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], bytes | None]:
+    """The bytes of each (name, key), None where there is none; one request per Secret."""
+    values: dict[tuple[str, str], bytes | None] = {}
+    objects: dict[str, Object | None] = {}
+    for name, key in refs:
+        if name not in objects:
+            objects[name] = await kube.get(core_path("secrets", namespace, name))
+        values[name, key] = _decoded(objects[name], key)
+    return values
 
 
 def _decoded(secret: Mapping[str, object] | None, key: str) -> bytes | None:

@@ -201,6 +201,31 @@ class Kube:
                 if error.code != HTTPStatus.NOT_FOUND:
                     raise
 
+    async def keep_config_map(self, namespace: str, body: Object) -> Object:
+        """Create a ConfigMap of ours, or replace what it holds."""
+        with effect("api create configmaps"):
+            try:
+                return await self.request("POST", core_path("configmaps", namespace), body)
+            except ApiError as error:
+                if error.code != HTTPStatus.CONFLICT:
+                    raise
+            url = core_path("configmaps", namespace, body["metadata"]["name"])
+            return await self.request("PUT", url, body)
+
+    async def delete_object(self, url: str, *, uid: str) -> None:
+        """Delete exactly that object; gone already, or another one of that name, is success."""
+        with effect("api delete " + url.split("/")[-2]):
+            try:
+                await self.request("DELETE", url, {"preconditions": {"uid": uid}})
+            except ApiError as error:
+                if error.code not in CONFLICTS:
+                    raise
+
+    async def patch_state(self, plural: str, namespace: str, name: str, spec: Object) -> Object:
+        """Merge fields into the spec of an object of ours."""
+        with effect(f"api patch {plural}"):
+            return await self.patch(path(plural, namespace, name), {"spec": spec})
+
     async def patch(self, url: str, body: Object) -> Object:
         """Merge-patch an object, for the verbs of the CLI."""
         return await self.request("PATCH", url, body, content_type="application/merge-patch+json")

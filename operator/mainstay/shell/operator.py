@@ -7,56 +7,80 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Coroutine
-from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any
 
 from mainstay.core.inputs import config_map_refs
-from mainstay.core.names import object_key
-from mainstay.core.plan import Write
-from mainstay.core.pool import decide_pool
+from mainstay.core.names import object_key, task_key
 from mainstay.core.unit import LIVE
-from mainstay.runtime.base import Runtime, RuntimeUnavailableError
+from mainstay.runtime.base import Runtime, RuntimeUnavailableError, TaskRuntime
 from mainstay.shell.executor import Executor
 from mainstay.shell.gather import Gatherer
-from mainstay.shell.kube import CONFIG_MAPS, LEASES, POOLS, RUNS, ApiError, Kube, core_path, path
+from mainstay.shell.jobs.batches import BatchReconciler
+from mainstay.shell.jobs.index import TASKS_AT_ONCE, JobIndex, batch_of
+from mainstay.shell.jobs.reconciler import JobReconciler
+from mainstay.shell.kube import (
+    BATCHES,
+    CONFIG_MAPS,
+    JOBS,
+    LEASES,
+    POOLS,
+    RUNS,
+    ApiError,
+    Kube,
+    core_path,
+    path,
+)
+from mainstay.shell.pools import POOL_WRITE_SECONDS, PoolCounter
 from mainstay.shell.queue import Queue
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.runs import RunReconciler
 from mainstay.shell.store import HistoryLostError, Kind, Object, Store, key_of, version_of
-from mainstay.shell.sweep import Sweeper
+from mainstay.shell.sweep import Sweeper, TaskSweeper
 
 logger = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 60.0
 WOKEN_AT_ONCE = 64
 """Runs of a pool that look again when a port may be free; whoever takes one wakes nobody, who gives one back does."""
-POOL_WRITE_SECONDS = 1.0
 SHUTDOWN_SECONDS = 25.0
 
-WATCHED = (RUNS, LEASES, POOLS, CONFIG_MAPS)
+WATCHED = (POOLS, LEASES, CONFIG_MAPS, RUNS, JOBS, BATCHES)
+"""Every kind that is kept a copy of, in the order in which it is learned."""
 
 WorkKey = tuple[str, str, str]
-"""(what, namespace, name): what is run, unit, lease or pool."""
+"""(what, namespace, name): what is run, job, batch, unit (of a run), task (its unit), lease or pool."""
 
 
 class Operator:
     """Everything between a watch event and an effect."""
 
     def __init__(
-        self, kube: Kube, runtime: Runtime, *, ephemeral_ports: tuple[int, int] | None = None
+        self,
+        kube: Kube,
+        runtime: Runtime,
+        tasks: TaskRuntime,
+        *,
+        ephemeral_ports: tuple[int, int] | None = None,
+        tasks_at_once: int = TASKS_AT_ONCE,
     ) -> None:
         self.store = Store()
+        self.index = JobIndex(tasks_at_once)
         self.queue: Queue[WorkKey] = Queue(self._work)
         self.lost: asyncio.Future[None] | None = None
         self._kube = kube
         self._runtime = runtime
-        self._ephemeral = ephemeral_ports
+        self._tasks_runtime = tasks
+        self._pools = PoolCounter(self.store, kube, ephemeral_ports)
         self._recorder = Recorder(kube)
         self._runs = RunReconciler(self.store, kube, runtime, self._recorder)
+        self._jobs = JobReconciler(self.store, self.index, kube, tasks, self._recorder)
+        self._batches = BatchReconciler(self.index, kube, self._recorder)
         self._sweeper = Sweeper(
             self.store, kube, runtime, Executor(self.store, kube, runtime, Gatherer(self.store, runtime))
         )
+        self._task_sweeper = TaskSweeper(self.index, kube, tasks)
+        self._jobs.changed = self._wake_batch
+        self.index.room_made = self._wake_roomless
         self.store.port_freed = self._wake_waiting
         self.store.leases_changed = self._count_soon
         self._tasks: list[asyncio.Task[None]] = []
@@ -68,12 +92,14 @@ class Operator:
     async def start(self) -> None:
         """Learn everything there is, then begin to work. Raises ApiError while the API server is away."""
         self.lost = asyncio.get_running_loop().create_future()
-        for plural in (POOLS, LEASES, CONFIG_MAPS, RUNS):
+        for plural in WATCHED:
             await self._list(plural)
         for unit in await self._runtime.units():
             self.store.carry(unit.name, unit.port if unit.state in LIVE else None)
         self._ready = True
         self._unseen = {("run", *key) for key in self.store.runs.objects}
+        self._unseen |= {("job", *key) for key in self.index.jobs.objects}
+        self._unseen |= {("batch", *key) for key in self.index.batches.objects}
         for key in self._unseen:
             self.queue.add(key)
         self._saw(None)
@@ -83,6 +109,7 @@ class Operator:
             self._check_lease(name)
         self._spawn(self._recorder.run())
         self._spawn(self._listen())
+        self._spawn(self._listen_to_tasks())
         self._spawn(self._resync())
 
     async def close(self) -> None:
@@ -114,6 +141,11 @@ class Operator:
                     self.queue.add(("lease", "", lease.metadata.name))
             if deleted:
                 self.queue.add(("unit", namespace, name))
+        elif plural == JOBS:
+            self.queue.add(("job", namespace, name))
+            self._wake_batch(obj)
+        elif plural == BATCHES:
+            self.queue.add(("batch", namespace, name))
         elif plural == LEASES:
             self._lease_changed(obj, deleted=deleted)
         elif plural == POOLS:
@@ -127,6 +159,8 @@ class Operator:
             return self.store.put_run(obj)
         if plural == LEASES:
             return self.store.put_lease(obj)
+        if plural == JOBS:
+            return self.index.put_job(obj)
         return self._kind(plural).put(obj)
 
     def _drop(self, plural: str, obj: Object) -> bool:
@@ -134,11 +168,15 @@ class Operator:
             return self.store.drop_run(obj)
         if plural == LEASES:
             return self.store.drop_lease(obj)
+        if plural == JOBS:
+            return self.index.drop_job(obj)
         return self._kind(plural).drop(obj)
 
     def _kind(self, plural: str) -> Kind:
         return {
             RUNS: self.store.runs,
+            JOBS: self.index.jobs,
+            BATCHES: self.index.batches,
             LEASES: self.store.leases,
             POOLS: self.store.pools,
             CONFIG_MAPS: self.store.config_maps,
@@ -151,6 +189,17 @@ class Operator:
             self.queue.add(("run", *key))
         if not deleted:
             self._check_lease(obj["metadata"]["name"])
+
+    def _wake_batch(self, job: Object) -> None:
+        """What a job comes to counts in its batch."""
+        if self._ready and (batch := batch_of(job)) is not None:
+            self.queue.add(("batch", *batch))
+
+    def _wake_roomless(self) -> None:
+        """Jobs that wait for room on this host look again, those that waited longest first."""
+        if self._ready:
+            for key in list(self.index.waiting)[: max(1, self.index.room)]:
+                self.queue.add(("job", *key))
 
     def _count_soon(self) -> None:
         """Counts of pools are written at most once a second."""
@@ -194,41 +243,27 @@ class Operator:
 
     async def _work(self, key: WorkKey) -> float | None:
         what, namespace, name = key
-        if what == "run":
-            try:
-                return await self._runs.reconcile((namespace, name))
-            except HistoryLostError as error:
-                self._give_up(error)
-                raise
-            finally:
-                self._saw(key)
-        if what == "unit":
-            return await self._sweeper.unit(f"{namespace}.{name}")
-        if what == "lease":
-            return await self._sweeper.lease(name)
-        return await self._count(name)
-
-    async def _count(self, name: str) -> float | None:
-        obj, pool = self.store.pools.objects.get(("", name)), self.store.pool(name)
-        if obj is None or pool is None:
-            return None
-        plan = decide_pool(
-            pool.pool,
-            self.store.lease_by_port.keys(),
-            self._ephemeral,
-            datetime.now(UTC).replace(microsecond=0),
-        )
-        if isinstance(plan, Write):
-            try:
-                self.store.pools.put(await self._kube.put_status(POOLS, obj, plan.status.wire()))
-            except ApiError as error:
-                if error.code != HTTPStatus.CONFLICT:
-                    raise
-                current = await self._kube.get(path(POOLS, name=name))
-                if current is not None:
-                    self.store.pools.put(current)
-                return POOL_WRITE_SECONDS
-        return None
+        try:
+            match what:
+                case "run":
+                    return await self._runs.reconcile((namespace, name))
+                case "job":
+                    return await self._jobs.reconcile((namespace, name))
+                case "batch":
+                    return await self._batches.reconcile((namespace, name))
+                case "unit":
+                    return await self._sweeper.unit(f"{namespace}.{name}")
+                case "task":
+                    return await self._task_sweeper.unit(f"{namespace}.{name}")
+                case "lease":
+                    return await self._sweeper.lease(name)
+                case _:
+                    return await self._pools.count(name)
+        except HistoryLostError as error:
+            self._give_up(error)
+            raise
+        finally:
+            self._saw(key)
 
     # --- loops
 
@@ -255,12 +290,21 @@ class Operator:
             known = (namespace, run) in self.store.runs.objects
             self.queue.add(("run" if known else "unit", namespace, run))
 
+    async def _listen_to_tasks(self) -> None:
+        """The same of tasks."""
+        async for name in self._tasks_runtime.changes():
+            namespace, job, task = task_key(name)
+            known = (namespace, job) in self.index.jobs.objects
+            self.queue.add(("job", namespace, job) if known else ("task", namespace, f"{job}_{task}"))
+
     async def _resync(self) -> None:
         """What no event told us: compare with a list now and then, and look for units without an owner."""
         while True:
             try:
                 for name in await self._sweeper.orphans():
                     self.queue.add(("unit", *object_key(name)))
+                for name in await self._task_sweeper.orphans():
+                    self.queue.add(("task", *object_key(name)))
             except (ApiError, RuntimeUnavailableError) as error:
                 logger.debug("sweep put off: %s", error)
             await asyncio.sleep(RESYNC_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - a jitter

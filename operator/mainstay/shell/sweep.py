@@ -5,17 +5,57 @@ from __future__ import annotations
 import logging
 
 from mainstay.core.lease import decide_lease
-from mainstay.core.names import object_key
+from mainstay.core.names import object_key, task_key
 from mainstay.core.plan import Act, DeleteLease, Wait
-from mainstay.core.unit import GONE, LIVE
-from mainstay.runtime.base import Runtime
+from mainstay.core.unit import GONE, LIVE, Unit
+from mainstay.runtime.base import Runtime, TaskRuntime
 from mainstay.shell.executor import Executor
-from mainstay.shell.kube import RUNS, Kube, path
+from mainstay.shell.jobs.index import JobIndex
+from mainstay.shell.kube import JOBS, RUNS, Kube, path
 from mainstay.shell.store import Store
 
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 30.0
+
+
+async def finish(runtime: TaskRuntime, unit: Unit) -> float | None:
+    """End and forget a unit whose deletion was witnessed; seconds after which to look again, or None."""
+    if unit.state in GONE:
+        await runtime.remove(unit.name, unit.owner_uid)
+        logger.info("unit %s removed, its deletion had been asked for", unit.name)
+        return None
+    elapsed = unit.stopping_seconds
+    force = elapsed is not None and elapsed >= GRACE_SECONDS
+    await runtime.stop(unit.name, grace_seconds=GRACE_SECONDS, force=force, deleting=True)
+    return 0.5
+
+
+class TaskSweeper:
+    """Finds tasks whose job is gone. One that runs is reported, and ended only when that was witnessed."""
+
+    def __init__(self, index: JobIndex, kube: Kube, runtime: TaskRuntime) -> None:
+        self._index = index
+        self._kube = kube
+        self._runtime = runtime
+        self._reported: set[str] = set()
+
+    async def orphans(self) -> list[str]:
+        """Names of units without a job in our copy."""
+        return [n for n in await self._runtime.names() if task_key(n)[:2] not in self._index.jobs.objects]
+
+    async def unit(self, name: str) -> float | None:
+        """Finish or report one unit; seconds after which to look again, or None."""
+        key = task_key(name)[:2]
+        if key in self._index.jobs.objects or await self._kube.get(path(JOBS, *key)) is not None:
+            return None
+        unit = await self._runtime.observe(name)
+        if unit.deletion_witnessed:
+            return await finish(self._runtime, unit)
+        if name not in self._reported and unit.state in LIVE:
+            self._reported.add(name)
+            logger.warning("task %s runs, and no PhasedJob %s/%s exists; it is left alone.", name, *key)
+        return None
 
 
 class Sweeper:
@@ -56,14 +96,7 @@ class Sweeper:
                     *key,
                 )
             return None
-        if unit.state in GONE:
-            await self._runtime.remove(name, unit.owner_uid)
-            logger.info("unit %s removed, its deletion had been asked for", name)
-            return None
-        elapsed = unit.stopping_seconds
-        force = elapsed is not None and elapsed >= GRACE_SECONDS
-        await self._runtime.stop(name, grace_seconds=GRACE_SECONDS, force=force, deleting=True)
-        return 0.5
+        return await finish(self._runtime, unit)
 
     async def lease(self, name: str) -> float | None:
         """Give back a lease whose holder is gone; seconds after which to look again, or None."""

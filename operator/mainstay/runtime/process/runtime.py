@@ -142,6 +142,10 @@ class ProcessRuntime:
         """See Runtime."""
         return await self._observer.observe(self._dir.unit(name))
 
+    async def names(self) -> Sequence[str]:
+        """See Runtime."""
+        return self._dir.unit_names()
+
     async def units(self) -> Sequence[Unit]:
         """See Runtime. Also finds running units whose files were deleted, by their marks."""
         scan = await self._scans.fresh()

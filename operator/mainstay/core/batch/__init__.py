@@ -1,0 +1,1 @@
+"""Deciding for JobBatches: which jobs to make, and what they came to."""

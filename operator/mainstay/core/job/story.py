@@ -1,0 +1,69 @@
+"""The events that tell a job's story in `kubectl describe`: its turns, and what went wrong; never each task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mainstay.api.conditions import find
+from mainstay.api.phasedjob import JobPhase, PhasedJobStatus, StepState, TaskState, TaskStatus
+from mainstay.core import reasons
+from mainstay.core.run.story import Event
+
+RECOVERIES = (reasons.LOST, reasons.INTERRUPTED, reasons.NEVER_STARTED)
+"""Why a task is run again though it did not fail."""
+
+
+def events(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[Event]:
+    """What happened between two statuses that is worth telling."""
+    if new.resumes > old.resumes:
+        yield Event("Normal", "Resumed", f"goes on after {new.last_completed_phase or 'its beginning'}")
+    elif old.started_at is None and new.started_at is not None:
+        yield Event("Normal", "Started", f"on step {new.current_step}" if new.current_step else "begun")
+    before = {t.name: t for t in _tasks(old)}
+    for task in _tasks(new):
+        yield from _task(before.get(task.name), task)
+    was = {step.name: step.state for step in old.steps}
+    for step in new.steps:
+        if len(new.steps) > 1 and step.state is StepState.COMPLETED and was.get(step.name) is not step.state:
+            yield Event("Normal", "StepCompleted", f"step {step.name} is done")
+    yield from _turn(old, new)
+
+
+def recovered(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[str]:
+    """Names of tasks that are run again because their attempt was lost or cut off."""
+    before = {t.name: t for t in _tasks(old)}
+    for task in _tasks(new):
+        earlier = before.get(task.name)
+        if task.reason in RECOVERIES and task.state is TaskState.RETRYING and task != earlier:
+            yield task.name
+
+
+def _tasks(status: PhasedJobStatus) -> Iterator[TaskStatus]:
+    return (t for step in status.steps for phase in step.phases for t in phase.tasks)
+
+
+def _task(old: TaskStatus | None, new: TaskStatus) -> Iterator[Event]:
+    if old == new or (old is not None and (old.state, old.message) == (new.state, new.message)):
+        return
+    if new.state is TaskState.FAILED:
+        yield Event("Warning", new.reason or "TaskFailed", f"task {new.name}: {new.message}")
+    elif new.state is TaskState.RETRYING:
+        kind = "Normal" if new.reason in RECOVERIES else "Warning"
+        yield Event(kind, new.reason, f"task {new.name}: {new.message}")
+
+
+def _turn(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[Event]:
+    """A phase or a reason that the job has come to."""
+    before, after = find(old.conditions, "Ready"), find(new.conditions, "Ready")
+    if after is None or (old.phase == new.phase and before is not None and before.reason == after.reason):
+        return
+    if after.reason == reasons.IN_PROGRESS:
+        return
+    warns = new.phase is JobPhase.FAILED or after.reason in (
+        reasons.TASK_FAILED,
+        reasons.SPEC_INVALID,
+        reasons.SECRET_NOT_FOUND,
+        reasons.CONFIG_MAP_NOT_FOUND,
+        reasons.RUNTIME_UNAVAILABLE,
+    )
+    yield Event("Warning" if warns else "Normal", after.reason, after.message or after.reason)

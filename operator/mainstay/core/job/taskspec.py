@@ -1,0 +1,78 @@
+"""A claimed attempt, resolved into what the runtime starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mainstay.api.phasedjob import PhasedJob
+from mainstay.api.program import Program
+from mainstay.core.answers import secret_ref, secret_refs
+from mainstay.core.job.draft import Draft
+from mainstay.core.job.snapshot import JobSnapshot
+from mainstay.core.names import task_unit
+from mainstay.core.plan import StartTask
+from mainstay.core.unit import UnitSpec
+from mainstay.core.unitspec import SourceNotFoundError, Sources, environment, secret_value
+
+
+def secrets_of(job: PhasedJob, program: Program) -> tuple[tuple[str, str], ...]:
+    """(name, key) of every Secret's key that a start reads."""
+    env = [e.value_from.secret_key_ref for e in program.env if e.value_from]
+    return (*((ref.name, ref.key) for ref in env if ref), *secret_refs(job.spec.inputs))
+
+
+def config_maps_of(program: Program) -> tuple[tuple[str, str], ...]:
+    """(name, key) of every ConfigMap's key that a start reads."""
+    env = [e.value_from.config_map_key_ref for e in program.env if e.value_from]
+    return tuple((ref.name, ref.key) for ref in env if ref)
+
+
+def task_spec(s: JobSnapshot, action: StartTask, sources: Sources) -> UnitSpec:
+    """Everything the runtime needs for this attempt. Raises SourceNotFoundError."""
+    task = s.graph.tasks[action.task]
+    program, meta = task.program, s.job.metadata
+    for ref in (e.value_from.config_map_key_ref for e in program.env if e.value_from):
+        if ref and not ref.optional and sources.config_maps.get((ref.name, ref.key)) is None:
+            raise SourceNotFoundError("ConfigMap", ref.name, ref.key)
+    return UnitSpec(
+        name=task_unit(meta.namespace, meta.name, task.name),
+        owner_uid=meta.uid,
+        attempt=action.attempt,
+        argv=(*program.command, *program.args),
+        env=environment(program, sources) | {"RUN_ID": meta.uid},
+        working_dir=program.working_dir,
+        user=program.user,
+        umask=int(program.umask or "077", 8),
+        nice=program.nice,
+        limits=program.limits,
+        grace_seconds=float(program.termination_grace_period_seconds),
+        inputs=json.dumps(_inputs(s, action, sources), ensure_ascii=False, separators=(",", ":")).encode(),
+        timeout_seconds=None if task.timeout_seconds is None else float(task.timeout_seconds),
+    )
+
+
+def _inputs(s: JobSnapshot, action: StartTask, sources: Sources) -> Mapping[str, Any]:
+    """What INPUTS_PATH holds: who is asking, spec.inputs with its secrets, and what completed tasks put out."""
+    meta, place = s.job.metadata, s.graph.places[action.task]
+    return {
+        "job": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
+        "task": {
+            "name": action.task,
+            "step": place.step,
+            "phase": place.phase,
+            "attempt": action.attempt,
+        },
+        "inputs": _resolved(s.spec.inputs, sources),
+        "context": Draft(s).outputs(),
+    }
+
+
+def _resolved(value: Any, sources: Sources) -> Any:
+    """The same structure with each {secretKeyRef: …} replaced by the secret's text."""
+    if (ref := secret_ref(value)) is not None:
+        return (secret_value(sources, *ref) or b"").decode(errors="replace")
+    if isinstance(value, dict):
+        return {key: _resolved(part, sources) for key, part in value.items()}
+    return [_resolved(part, sources) for part in value] if isinstance(value, list) else value

@@ -1,0 +1,182 @@
+"""JobBatches: what gathering, deciding and acting are for one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from mainstay.api.jobbatch import BATCH_LABEL, JobBatch, JobBatchStatus
+from mainstay.api.meta import API_VERSION
+from mainstay.api.phasedjob import JobGoal, JobPhase
+from mainstay.core.batch.decide import BatchSnapshot, ChildView, decide, events
+from mainstay.core.plan import (
+    Action,
+    AddFinalizer,
+    BatchEffect,
+    CreateJob,
+    DeleteJob,
+    Plan,
+    RemoveFinalizer,
+    SetJobState,
+)
+from mainstay.shell.jobs.gather import now
+from mainstay.shell.jobs.index import JobIndex
+from mainstay.shell.kube import BATCHES, CONFLICTS, JOBS, ApiError, Kube, path
+from mainstay.shell.reconcile import Memory, Reconciler
+from mainstay.shell.recorder import Recorder
+from mainstay.shell.store import Key, Object
+
+_PHASES = {str(phase): phase for phase in JobPhase}
+_GOALS = {str(goal): goal for goal in JobGoal}
+
+
+@dataclass(slots=True)
+class BatchMemory(Memory):
+    """What is remembered of a batch between passes."""
+
+    counted_at: float = -1e9
+
+
+class BatchReconciler(Reconciler[BatchSnapshot, JobBatchStatus, BatchMemory]):
+    """Converges batches."""
+
+    plural = BATCHES
+    kind = "JobBatch"
+
+    def __init__(self, index: JobIndex, kube: Kube, recorder: Recorder) -> None:
+        super().__init__(kube, index.batches)
+        self._index = index
+        self._recorder = recorder
+
+    def _memory(self) -> BatchMemory:
+        return BatchMemory()
+
+    async def _snapshot(self, key: Key, memory: BatchMemory) -> BatchSnapshot | None:
+        batch = self._index.batches.get(key)
+        if batch is None:
+            return None
+        jobs = self._index.children(key, batch.metadata.uid)
+        return BatchSnapshot(
+            batch=batch,
+            now=now(),
+            jobs={name: _view(obj) for name, obj in jobs.items()},
+            taken=self._taken(key, batch, jobs),
+            counted_seconds_ago=time.monotonic() - memory.counted_at,
+        )
+
+    def _taken(self, key: Key, batch: JobBatch, jobs: Mapping[str, Object]) -> dict[str, str]:
+        """Names that other jobs have."""
+        found = {}
+        for job in batch.spec.jobs:
+            obj = self._index.jobs.objects.get((key[0], f"{key[1]}-{job.name}"))
+            if obj is not None and job.name not in jobs:
+                owners = obj["metadata"].get("ownerReferences") or []
+                found[job.name] = f"{owners[0]['kind']} {owners[0]['name']}" if owners else "a job of its own"
+        return found
+
+    def _decide(self, snapshot: BatchSnapshot) -> Plan[JobBatchStatus]:
+        return decide(snapshot)
+
+    def _seen(self, snapshot: BatchSnapshot) -> str:
+        return snapshot.batch.metadata.resource_version
+
+    def _put(self, obj: Object) -> bool:
+        return self._index.batches.put(obj)
+
+    def _drop(self, obj: Object) -> bool:
+        return self._index.batches.drop(obj)
+
+    def _written(self, snapshot: BatchSnapshot, status: JobBatchStatus, obj: Object) -> None:
+        meta = snapshot.batch.metadata
+        self._memories[meta.namespace, meta.name].counted_at = time.monotonic()
+        for event in events(snapshot.batch.status, status):
+            self._recorder.record(obj, event)
+
+    async def _act(
+        self, key: Key, snapshot: BatchSnapshot, actions: tuple[Action, ...], memory: BatchMemory
+    ) -> None:
+        done = await asyncio.gather(
+            *(self._one(key, snapshot.batch, action) for action in actions), return_exceptions=True
+        )
+        for error in (outcome for outcome in done if isinstance(outcome, BaseException)):
+            if not (isinstance(error, ApiError) and error.code in CONFLICTS):
+                raise error
+            await self.refresh(key)
+
+    async def _one(self, key: Key, batch: JobBatch, action: Action) -> None:
+        if isinstance(action, AddFinalizer | RemoveFinalizer):
+            await self.set_finalizer(key, present=isinstance(action, AddFinalizer))
+            return
+        assert isinstance(action, BatchEffect)
+        name = f"{key[1]}-{action.name}"
+        where = path(JOBS, key[0], name)
+        match action:
+            case CreateJob():
+                await self._create(key, batch, name, action.name)
+            case SetJobState(state=state):
+                self._index.put_job(await self._kube.patch_state(JOBS, key[0], name, {"state": state}))
+            case DeleteJob(uid=uid):
+                await self._kube.delete_object(where, uid=uid)
+                current = await self._kube.get(where)
+                if current is not None:
+                    self._index.put_job(current)
+                elif (known := self._index.jobs.objects.get((key[0], name))) is not None:
+                    self._index.drop_job(known)
+
+    async def _create(self, key: Key, batch: JobBatch, name: str, short: str) -> None:
+        try:
+            obj = await self._kube.create(JOBS, "PhasedJob", key[0], job_of(batch, name, short))
+        except ApiError as error:
+            if error.code != HTTPStatus.CONFLICT:
+                raise
+            existing = await self._kube.get(path(JOBS, key[0], name))
+            if existing is not None:
+                self._index.put_job(existing)
+        else:
+            self._index.put_job(obj)
+
+
+def job_of(batch: JobBatch, name: str, short: str) -> Object:
+    """The PhasedJob of one entry: the template, the entry's inputs laid over it, the batch's owner."""
+    meta = batch.metadata
+    entry = next(job for job in batch.spec.jobs if job.name == short)
+    spec: dict[str, Any] = batch.spec.template.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude_unset=True
+    )
+    spec["inputs"] = {**batch.spec.template.inputs, **entry.inputs}
+    if batch.spec.owner is not None:
+        spec["owner"] = batch.spec.owner.wire()
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": meta.namespace,
+            "labels": {BATCH_LABEL: meta.name},
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": "JobBatch",
+                    "name": meta.name,
+                    "uid": meta.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": spec,
+    }
+
+
+def _view(obj: Object) -> ChildView:
+    """As much of a job as its batch needs; one that doesn't parse counts as waiting for a person."""
+    phase = (obj.get("status") or {}).get("phase") or "Pending"
+    state = (obj.get("spec") or {}).get("state") or "Running"
+    return ChildView(
+        uid=obj["metadata"]["uid"],
+        phase=_PHASES.get(phase, JobPhase.ACTION_REQUIRED),
+        state=_GOALS.get(state, JobGoal.RUNNING),
+        deleting=bool(obj["metadata"].get("deletionTimestamp")),
+    )

@@ -1,0 +1,182 @@
+"""Gathering: one frozen snapshot of a job, the units of its tasks and what they put out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from mainstay.api.phasedjob import CLAIMED, SETTLED, PhasedJob, StepState, TaskStatus
+from mainstay.core.job.check import problems
+from mainstay.core.job.graph import Graph
+from mainstay.core.job.snapshot import JobSnapshot
+from mainstay.core.job.tasks import OutputsError, read_outputs
+from mainstay.core.names import outputs_name, task_key, task_unit
+from mainstay.core.snapshot import Problem
+from mainstay.core.unit import Unit
+from mainstay.runtime.base import TaskRuntime
+from mainstay.shell.jobs.index import JobIndex
+from mainstay.shell.reconcile import Memory
+from mainstay.shell.store import Key, Store
+
+AHEAD = 2
+"""Phases looked at: the one a job is on, and the next, whose tasks are claimed in the write that ends the one before."""
+DONE = (StepState.COMPLETED, StepState.SKIPPED)
+
+
+@dataclass(slots=True)
+class JobMemory(Memory):
+    """What is remembered of a job between passes."""
+
+    generation: int = -1
+    graph: Graph = field(default_factory=lambda: Graph(()))
+    invalid: tuple[str, str] | None = None
+    problems: dict[str, tuple[Problem, float]] = field(default_factory=dict)  # task → (trouble, until)
+
+
+class JobGatherer:
+    """Reads our copies, the runtime and the clocks; changes nothing but its memory."""
+
+    def __init__(self, store: Store, index: JobIndex, runtime: TaskRuntime) -> None:
+        self._store = store
+        self._index = index
+        self._runtime = runtime
+
+    async def snapshot(self, key: Key, memory: JobMemory) -> JobSnapshot | None:
+        """The job as of now, or None if it is gone. Raises what the runtime raises."""
+        job = self._index.jobs.get(key)
+        if job is None:
+            return None
+        self._declared(job, memory)
+        deleting = job.metadata.deletion_timestamp is not None
+        if deleting:
+            names = [
+                task for name in await self._runtime.names() if (task := _task_of(name, key)) is not None
+            ]
+        else:
+            names = list(_looked_at(job, memory.graph))
+        units = {task: await self._runtime.observe(task_unit(*key, task)) for task in names}
+        lost = await self._outputs_on_disk(key, job)
+        # From here on nothing awaits.
+        current = self._index.jobs.get(key)
+        if current is None or current.metadata.uid != job.metadata.uid:
+            return await self.snapshot(key, memory)
+        self._declared(current, memory)
+        outputs, stored = self._outputs(current)
+        outputs |= lost
+        return JobSnapshot(
+            job=current,
+            graph=memory.graph,
+            now=now(),
+            invalid=memory.invalid,
+            units=units,
+            outputs=outputs,
+            stored=stored,
+            problems=self._problems(memory),
+            kept=deleting and (bool(names) or self._keeps_outputs(current, memory.graph)),
+            slots=self._index.room,
+        )
+
+    def _declared(self, job: PhasedJob, memory: JobMemory) -> None:
+        if memory.uid != job.metadata.uid:
+            memory.uid, memory.generation = job.metadata.uid, -1
+            memory.problems.clear()
+        if memory.generation != job.metadata.generation:
+            memory.graph = Graph.of(job.spec)
+            memory.invalid = next(problems(job.spec, memory.graph), None)
+            memory.generation = job.metadata.generation
+            memory.problems.clear()
+
+    @staticmethod
+    def _problems(memory: JobMemory) -> dict[str, Problem]:
+        at = time.monotonic()
+        memory.problems = {name: (p, until) for name, (p, until) in memory.problems.items() if until > at}
+        return {name: problem for name, (problem, _) in memory.problems.items()}
+
+    # -- outputs
+
+    async def _outputs_on_disk(self, key: Key, job: PhasedJob) -> dict[str, Any]:
+        """Outputs whose ConfigMap somebody deleted: the task's own record still has them."""
+        found: dict[str, Any] = {}
+        for task in _told(job):
+            if task.outputs is not None and self._kept(job, task.name)[0] is None:
+                unit = await self._runtime.observe(task_unit(*key, task.name))
+                found[task.name] = json.loads(outputs_of(unit)) if unit.outcome else {}
+        return found
+
+    def _outputs(self, job: PhasedJob) -> tuple[dict[str, Any], dict[str, int]]:
+        """What is kept in ConfigMaps: of tasks whose status refers to one, and what was stored but not told yet."""
+        outputs: dict[str, Any] = {}
+        stored: dict[str, int] = {}
+        for task in _told(job):
+            if task.outputs is None and task.state not in CLAIMED:
+                continue
+            text, attempt = self._kept(job, task.name)
+            if text is None:
+                continue
+            stored[task.name] = attempt
+            if task.outputs is not None:
+                outputs[task.name] = json.loads(text)
+        return outputs, stored
+
+    def _kept(self, job: PhasedJob, task: str) -> tuple[str | None, int]:
+        meta = job.metadata
+        name = outputs_name(meta.name, meta.uid, task)
+        text = self._store.config_map_value(meta.namespace, name, "outputs.json")
+        attempt = self._store.config_map_value(meta.namespace, name, "attempt")
+        return text, int(attempt) if attempt and attempt.isdigit() else 0
+
+    def _keeps_outputs(self, job: PhasedJob, graph: Graph) -> bool:
+        meta = job.metadata
+        return any(
+            (meta.namespace, outputs_name(meta.name, meta.uid, task)) in self._store.config_maps.objects
+            for task in _every_task(job, graph)
+        )
+
+
+def now() -> datetime:
+    """The wall clock to the millisecond, as it is told in status."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _every_task(job: PhasedJob, graph: Graph) -> Iterable[str]:
+    return dict.fromkeys([*graph.tasks, *(t.name for t in _told(job))])
+
+
+def _told(job: PhasedJob) -> Iterator[TaskStatus]:
+    """Tasks as status has them."""
+    return (t for step in job.status.steps for phase in step.phases for t in phase.tasks)
+
+
+def _looked_at(job: PhasedJob, graph: Graph) -> Iterable[str]:
+    """Tasks that run, and those of the phases that come now."""
+    states = {t.name: t.state for t in _told(job)}
+    phases = {phase.name: phase.state for step in job.status.steps for phase in step.phases}
+    found = [name for name in graph.tasks if states.get(name) in CLAIMED]
+    coming = [
+        phase
+        for each in graph.phases.values()
+        for phase in each
+        if phases.get(phase.name, StepState.PENDING) not in DONE
+    ]
+    for phase in coming[:AHEAD]:
+        found += [task.name for task in phase.tasks if states.get(task.name) not in SETTLED]
+    return dict.fromkeys(found)
+
+
+def _task_of(unit: str, job: Key) -> str | None:
+    """The task of this job that a unit is, None if it is none."""
+    namespace, name, task = task_key(unit)
+    return task if (namespace, name) == job else None
+
+
+def outputs_of(unit: Unit) -> str:
+    """The outputs of an ended unit as one JSON text. Raises OutputsError."""
+    if unit.outcome is None:
+        raise OutputsError("OutputsInvalid", "its outputs are gone")
+    kept = {k: v for k, v in read_outputs(unit.outcome).items() if k != "actionRequired"}
+    return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,128 @@
+"""Our copy of jobs and batches, parsed once per version, with the counts that decisions need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from pydantic import ValidationError
+
+from mainstay.api.jobbatch import BATCH_LABEL, JobBatch
+from mainstay.api.meta import Model
+from mainstay.api.phasedjob import CLAIMED, PhasedJob
+from mainstay.shell.store import Key, Kind, Object, key_of, version_of
+
+T = TypeVar("T", bound=Model)
+
+TASKS_AT_ONCE = 128
+"""Tasks that run at once on this host; more wait. A program that only waits costs little, one that works a core."""
+
+
+class Parsed(Kind, Generic[T]):
+    """The objects of one kind and what they say."""
+
+    def __init__(self, model: type[T]) -> None:
+        super().__init__()
+        self._model = model
+        self._read: dict[Key, tuple[int, str, T]] = {}
+
+    def get(self, key: Key) -> T | None:
+        """The object; None if it is gone. Raises ValidationError for one that doesn't parse."""
+        obj = self.objects.get(key)
+        if obj is None:
+            self._read.pop(key, None)
+            return None
+        state = version_of(obj), obj["metadata"]["uid"]
+        cached = self._read.get(key)
+        if cached is not None and cached[:2] == state:
+            return cached[2]
+        made = self._model.model_validate(obj)
+        self._read[key] = (*state, made)
+        return made
+
+    def forget(self, key: Key) -> None:
+        """Drop what was read of a gone object."""
+        self._read.pop(key, None)
+
+
+class JobIndex:
+    """Jobs, batches, and which job is of which batch."""
+
+    def __init__(self, limit: int = TASKS_AT_ONCE) -> None:
+        self.jobs: Parsed[PhasedJob] = Parsed(PhasedJob)
+        self.batches: Parsed[JobBatch] = Parsed(JobBatch)
+        self.limit = limit
+        self.claimed: dict[Key, int] = {}  # job → tasks it has claimed
+        self.total = 0
+        self.waiting: dict[Key, None] = {}  # jobs that wait for room, longest first
+        self.room_made: Callable[[], None] = lambda: None
+        """Called when fewer tasks are claimed than before."""
+        self._children: dict[Key, dict[str, Key]] = {}  # batch → uid of the job → its key
+
+    # -- jobs
+
+    def put_job(self, obj: Object) -> bool:
+        """Take a job in; False if a newer version is known."""
+        if not self.jobs.put(obj):
+            return False
+        key = key_of(obj)
+        self._index_child(key, obj)
+        try:
+            job = self.jobs.get(key)
+        except ValidationError:
+            return True
+        if job is not None:
+            tasks = (t for step in job.status.steps for phase in step.phases for t in phase.tasks)
+            self.count(key, sum(1 for t in tasks if t.state in CLAIMED))
+        return True
+
+    def drop_job(self, obj: Object) -> bool:
+        """A job is gone."""
+        if not self.jobs.drop(obj):
+            return False
+        key = key_of(obj)
+        self.jobs.forget(key)
+        self.count(key, 0)
+        self.waiting.pop(key, None)
+        if batch := batch_of(obj):
+            self._children.get(batch, {}).pop(obj["metadata"]["uid"], None)
+        return True
+
+    def count(self, key: Key, claimed: int) -> None:
+        """Note how many tasks a job has claimed; before the write too, so that two never take the same room."""
+        before = self.claimed.pop(key, 0)
+        if claimed:
+            self.claimed[key] = claimed
+        self.total += claimed - before
+        if claimed < before:
+            self.room_made()
+
+    @property
+    def room(self) -> int:
+        """How many more tasks may be claimed."""
+        return max(0, self.limit - self.total)
+
+    # -- batches
+
+    def children(self, batch: Key, uid: str) -> dict[str, Object]:
+        """Jobs of that very batch by name within it."""
+        prefix = len(batch[1]) + 1
+        found = {}
+        for key in self._children.get(batch, {}).values():
+            obj = self.jobs.objects.get(key)
+            if obj is not None and uid in (
+                o.get("uid") for o in obj["metadata"].get("ownerReferences") or ()
+            ):
+                found[key[1][prefix:]] = obj
+        return found
+
+    def _index_child(self, key: Key, obj: Object) -> None:
+        if batch := batch_of(obj):
+            self._children.setdefault(batch, {})[obj["metadata"]["uid"]] = key
+
+
+def batch_of(obj: Object) -> Key | None:
+    """The batch that a job says it is of."""
+    meta = obj["metadata"]
+    name = (meta.get("labels") or {}).get(BATCH_LABEL)
+    return (meta.get("namespace", ""), name) if name else None

@@ -1,0 +1,124 @@
+"""PhasedJobs: what gathering, deciding and acting are for one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from mainstay.api.phasedjob import CLAIMED, PhasedJobStatus
+from mainstay.core import reasons
+from mainstay.core.backoff import delay
+from mainstay.core.job.decide import decide
+from mainstay.core.job.snapshot import JobSnapshot
+from mainstay.core.job.story import events, recovered
+from mainstay.core.plan import Action, AddFinalizer, JobEffect, Plan, RemoveFinalizer, StartTask
+from mainstay.core.snapshot import Problem
+from mainstay.core.unitspec import SourceNotFoundError
+from mainstay.runtime.base import RuntimeUnavailableError, TaskRuntime, UnitRefusedError
+from mainstay.shell.jobs.executor import JobExecutor
+from mainstay.shell.jobs.gather import JobGatherer, JobMemory
+from mainstay.shell.jobs.index import JobIndex
+from mainstay.shell.kube import CONFLICTS, JOBS, ApiError, Kube
+from mainstay.shell.reconcile import Reconciler
+from mainstay.shell.recorder import Recorder
+from mainstay.shell.store import Key, Object, Store
+
+QUIET_FAILURES = 3
+"""Failures of the runtime in a row that are not worth telling anybody."""
+
+
+class JobReconciler(Reconciler[JobSnapshot, PhasedJobStatus, JobMemory]):
+    """Converges jobs."""
+
+    plural = JOBS
+    kind = "PhasedJob"
+
+    def __init__(
+        self, store: Store, index: JobIndex, kube: Kube, runtime: TaskRuntime, recorder: Recorder
+    ) -> None:
+        super().__init__(kube, index.jobs)
+        self._index = index
+        self._recorder = recorder
+        self._gatherer = JobGatherer(store, index, runtime)
+        self._executor = JobExecutor(store, kube, runtime)
+        self.changed: Callable[[Object], None] = lambda _: None
+        """Called with a job whose status was written."""
+        self.restarted: Callable[[int], None] = lambda _: None
+        """Called with how many tasks are run again because their attempt was lost or cut off."""
+
+    def _memory(self) -> JobMemory:
+        return JobMemory()
+
+    async def _snapshot(self, key: Key, memory: JobMemory) -> JobSnapshot | None:
+        return await self._gatherer.snapshot(key, memory)
+
+    def _decide(self, snapshot: JobSnapshot) -> Plan[PhasedJobStatus]:
+        return decide(snapshot)
+
+    def _seen(self, snapshot: JobSnapshot) -> str:
+        return snapshot.job.metadata.resource_version
+
+    def _put(self, obj: Object) -> bool:
+        return self._index.put_job(obj)
+
+    def _drop(self, obj: Object) -> bool:
+        return self._index.drop_job(obj)
+
+    def _claims(self, snapshot: JobSnapshot, status: PhasedJobStatus) -> None:
+        meta = snapshot.job.metadata
+        key = (meta.namespace, meta.name)
+        tasks = (t for step in status.steps for phase in step.phases for t in phase.tasks)
+        claimed = sum(1 for t in tasks if t.state in CLAIMED)
+        if claimed > self._index.claimed.get(key, 0):
+            self._index.count(key, claimed)
+        waits = any(c.reason == reasons.WAITING_FOR_SLOT for c in status.conditions)
+        if waits:
+            self._index.waiting.setdefault(key)
+        else:
+            self._index.waiting.pop(key, None)
+
+    def _written(self, snapshot: JobSnapshot, status: PhasedJobStatus, obj: Object) -> None:
+        for event in events(snapshot.status, status):
+            self._recorder.record(obj, event)
+        if again := len(tuple(recovered(snapshot.status, status))):
+            self.restarted(again)
+        self.changed(obj)
+
+    async def _act(
+        self, key: Key, snapshot: JobSnapshot, actions: tuple[Action, ...], memory: JobMemory
+    ) -> None:
+        outcomes = await asyncio.gather(
+            *(self._one(key, snapshot, action, memory) for action in actions), return_exceptions=True
+        )
+        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if not errors:
+            memory.failures = 0
+            return
+        if any(isinstance(error, ApiError) and error.code in CONFLICTS for error in errors):
+            await self.refresh(key)
+        for error in errors:
+            if not (isinstance(error, ApiError) and error.code in CONFLICTS):
+                raise error
+
+    async def _one(self, key: Key, s: JobSnapshot, action: Action, memory: JobMemory) -> None:
+        if isinstance(action, AddFinalizer | RemoveFinalizer):
+            await self.set_finalizer(key, present=isinstance(action, AddFinalizer))
+            return
+        assert isinstance(action, JobEffect)
+        task = action.task if isinstance(action, StartTask) else ""
+        try:
+            await self._executor.perform(key, s, action)
+        except UnitRefusedError as error:
+            problem = Problem(error.reason, str(error), needs_person=True, retry_seconds=60.0, refused=True)
+        except SourceNotFoundError as error:
+            problem = Problem(error.reason, str(error), needs_person=True, retry_seconds=5.0)
+        except RuntimeUnavailableError as error:
+            memory.failures += 1
+            if memory.failures <= QUIET_FAILURES:
+                raise
+            wait = delay(memory.failures - QUIET_FAILURES, initial=0.5, cap=10.0)
+            problem = Problem(reasons.RUNTIME_UNAVAILABLE, str(error), needs_person=False, retry_seconds=wait)
+        else:
+            return
+        memory.problems[task] = (problem, time.monotonic() + problem.retry_seconds)
