@@ -80,6 +80,7 @@ class Operator:
         )
         self._task_sweeper = TaskSweeper(self.index, kube, tasks)
         self._jobs.changed = self._wake_batch
+        self._batches.touched = lambda key: self.queue.add(("job", *key))
         self.index.room_made = self._wake_roomless
         self.store.port_freed = self._wake_waiting
         self.store.leases_changed = self._count_soon

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mainstay.api.conditions import Condition, ConditionStatus, merge
+from mainstay.api.conditions import Condition, ConditionStatus, find, merge
 from mainstay.api.phasedjob import FINAL, JobPhase, PhasedJobStatus, StepState
 from mainstay.core import reasons
 from mainstay.core.job.draft import Draft
 
-SETTLED = (*FINAL, JobPhase.SUSPENDED)
+READY = (JobPhase.COMPLETED, JobPhase.CANCELLED, JobPhase.SUSPENDED)
+"""Phases in which what is observed is what spec asks."""
 STATUS_BYTES = 60 * 1024
 """Beyond this, messages of settled tasks are left out."""
 
@@ -54,15 +55,7 @@ def outlook(
         **(changes or {}),
     }
     status = s.status.model_copy(update=fields)
-    truth = (
-        ConditionStatus.TRUE
-        if phase in (JobPhase.COMPLETED, JobPhase.CANCELLED, JobPhase.SUSPENDED)
-        else ConditionStatus.FALSE
-        if s.status.conditions
-        else ConditionStatus.UNKNOWN
-    )
-    if stalled:
-        truth = ConditionStatus.FALSE
+    truth = _ready(d, phase, stalled=stalled)
     working = truth is not ConditionStatus.TRUE and not stalled
     conditions = [
         _condition(d, "Ready", truth, reason, message),
@@ -70,7 +63,20 @@ def outlook(
         _condition(d, "Stalled", stalled, reason, message if stalled else ""),
         *_inputs(d),
     ]
-    return status.model_copy(update={"conditions": merge(s.status.conditions, conditions, s.now)})
+    return status.model_copy(
+        update={"conditions": merge(s.status.conditions, conditions, s.now.replace(microsecond=0))}
+    )
+
+
+def _ready(d: Draft, phase: JobPhase, *, stalled: bool) -> ConditionStatus:
+    """Unknown from the beginning until something is known."""
+    if stalled:
+        return ConditionStatus.FALSE
+    if phase in READY:
+        return ConditionStatus.TRUE
+    before = find(d.s.status.conditions, "Ready")
+    unknown = before is None or before.status is ConditionStatus.UNKNOWN
+    return ConditionStatus.UNKNOWN if unknown else ConditionStatus.FALSE
 
 
 def _handled(d: Draft) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -28,7 +28,7 @@ from mainstay.shell.jobs.index import JobIndex
 from mainstay.shell.kube import BATCHES, CONFLICTS, JOBS, ApiError, Kube, path
 from mainstay.shell.reconcile import Memory, Reconciler
 from mainstay.shell.recorder import Recorder
-from mainstay.shell.store import Key, Object
+from mainstay.shell.store import Key, Object, key_of
 
 _PHASES = {str(phase): phase for phase in JobPhase}
 _GOALS = {str(goal): goal for goal in JobGoal}
@@ -51,6 +51,8 @@ class BatchReconciler(Reconciler[BatchSnapshot, JobBatchStatus, BatchMemory]):
         super().__init__(kube, index.batches)
         self._index = index
         self._recorder = recorder
+        self.touched: Callable[[Key], None] = lambda _: None
+        """Called with a job that was made, changed or deleted here: the watch tells nothing new of it."""
 
     def _memory(self) -> BatchMemory:
         return BatchMemory()
@@ -118,12 +120,12 @@ class BatchReconciler(Reconciler[BatchSnapshot, JobBatchStatus, BatchMemory]):
             case CreateJob():
                 await self._create(key, batch, name, action.name)
             case SetJobState(state=state):
-                self._index.put_job(await self._kube.patch_state(JOBS, key[0], name, {"state": state}))
+                self._take(await self._kube.patch_state(JOBS, key[0], name, {"state": state}))
             case DeleteJob(uid=uid):
                 await self._kube.delete_object(where, uid=uid)
                 current = await self._kube.get(where)
                 if current is not None:
-                    self._index.put_job(current)
+                    self._take(current)
                 elif (known := self._index.jobs.objects.get((key[0], name))) is not None:
                     self._index.drop_job(known)
 
@@ -135,9 +137,13 @@ class BatchReconciler(Reconciler[BatchSnapshot, JobBatchStatus, BatchMemory]):
                 raise
             existing = await self._kube.get(path(JOBS, key[0], name))
             if existing is not None:
-                self._index.put_job(existing)
+                self._take(existing)
         else:
-            self._index.put_job(obj)
+            self._take(obj)
+
+    def _take(self, job: Object) -> None:
+        self._index.put_job(job)
+        self.touched(key_of(job))
 
 
 def job_of(batch: JobBatch, name: str, short: str) -> Object:
