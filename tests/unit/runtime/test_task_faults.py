@@ -14,7 +14,7 @@ from tests.contract.harness import eventually
 from tests.contract.task_harness import TASK, ProcessTaskHarness, opened
 
 from mainstay.runtime.base import RuntimeUnavailableError, UnitState
-from mainstay.runtime.process import proc
+from mainstay.runtime.process import brake, proc
 from mainstay.runtime.process.tasks import files as task_files
 
 
@@ -140,9 +140,10 @@ async def test_a_killed_fork_server_is_back_for_the_next_start(place):
 
 
 async def test_a_stopped_fork_server_is_replaced(place):
+    await place.ended("default.b")
     proc.send(await place.fork_server(), signal.SIGSTOP)
     assert (await place.ended()).outcome.succeeded
-    assert await place.executions() == 1
+    assert await place.executions() == 2
 
 
 async def test_a_killed_supervisord_takes_its_fork_server_along(place):
@@ -191,6 +192,71 @@ async def test_a_stop_before_the_program(place):
     seen = await place.runtime.observe(TASK)
     assert (seen.state, seen.attempt) == (UnitState.EXITED, 0)
     assert (await place.ended()).stopping_seconds is None
+
+
+async def test_a_stop_after_the_claim(place):
+    """The marker comes between the shim's look and the program: nothing is executed, and it is written down."""
+    unit = place.runtime._dir.unit(TASK)
+    server = await place.fork_server()
+    for attempt in range(1, 30):
+        proc.send(server, signal.SIGSTOP)
+        start = asyncio.ensure_future(place.runtime.start(place.spec(attempt=attempt)))
+        await asyncio.sleep(0.02)
+        proc.send(server, signal.SIGCONT)
+        if attempt % 3:
+            await asyncio.sleep(0.0005 * (attempt % 7))
+        unit.begin_stop(5, deleting=False)
+        await asyncio.gather(start, return_exceptions=True)
+        await place.runtime.stop(TASK, grace_seconds=5)
+        seen = await place.until(TASK, UnitState.EXITED, seconds=3)
+        if seen.attempt == attempt:
+            assert seen.outcome.exit.signal == 15
+    assert place.alive() == []
+
+
+async def test_a_stop_comes_through_while_a_dead_shim_s_program_is_watched(place):
+    await place.running(kind="stubborn")
+    proc.send(place.shim(), signal.SIGKILL)
+    await asyncio.sleep(0.1)
+    await place.runtime.stop(TASK, grace_seconds=0.3)
+    assert (await place.until(TASK, UnitState.EXITED, seconds=3)).outcome is None
+
+
+async def test_a_second_operator_is_told_too(place):
+    other = await place.another()
+    try:
+        changes = other.changes()
+        task = asyncio.ensure_future(anext(changes))
+        await asyncio.gather(place.runtime.start(place.spec()), other.start(place.spec()))
+        await asyncio.sleep(0.1)
+        await place.until(TASK, UnitState.RUNNING)
+        await place.kill_leader()
+        assert await asyncio.wait_for(task, 5) == TASK
+        await changes.aclose()
+    finally:
+        await other.close()
+
+
+async def test_the_offline_brake_holds(place):
+    await place.running()
+    assert await asyncio.to_thread(brake.stop_offline, place.home, "jobs", TASK)
+    seen = await place.until(TASK, UnitState.EXITED)
+    assert seen.held_locally
+    assert seen.outcome.exit.signal == 15
+    with pytest.raises(RuntimeUnavailableError):
+        await place.runtime.start(place.spec(attempt=2))
+    assert brake.release(place.home, "jobs", TASK)
+    assert (await place.ended(attempt=2)).outcome.succeeded
+
+
+async def test_a_fork_server_of_another_version_is_renewed(place):
+    first = await place.running("default.a")
+    server = await place.fork_server()
+    await eventually((place.home / "scopes/jobs/tasks.sock").exists)
+    await place.runtime._server.renew("/elsewhere/code-0")
+    await eventually(lambda: proc.look(server) is None)
+    assert (await place.ended("default.b")).outcome.succeeded
+    assert await place.runtime.observe("default.a") == first
 
 
 async def test_a_deleted_directory_starts_no_second_tree(place):

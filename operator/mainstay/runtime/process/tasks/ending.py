@@ -17,16 +17,26 @@ from mainstay.runtime.process.tasks.observe import TaskObserver, living, task_me
 from mainstay.runtime.process.unitdir import StopMarker, UnitDir
 
 LEFT_SECONDS = 2.0  # for what a leader left, between TERM and KILL
+YOUNG_SECONDS = 1.0  # by then who was claimed has told who it is
+RETRY_SECONDS = 0.5
 LOOK_SECONDS = 60.0  # the loop's clock doesn't count sleep of the machine
 
 
 class Ender:
     """Ends tasks of one scope."""
 
-    def __init__(self, scans: Scans, observer: TaskObserver, changed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        scans: Scans,
+        observer: TaskObserver,
+        changed: Callable[[str], None],
+        follow: Callable[[str], None],
+    ) -> None:
+        """`changed` is told of a unit that was ended, `follow` of one whose shim turns out to live."""
         self._scans = scans
         self._observer = observer
         self._changed = changed
+        self._follow = follow
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
@@ -55,13 +65,27 @@ class Ender:
 
     def finish(self, unit: UnitDir) -> None:
         """In the background: keep the grace of a stop, and stand in for a shim that was killed."""
-        task = self._tasks.get(unit.name)
-        if task is None or task.done():
-            task = asyncio.create_task(self._finish(unit), name=f"finish {unit.name}")
-            self._tasks[unit.name] = task
-            task.add_done_callback(lambda _: self._tasks.pop(unit.name, None))
+        if (before := self._tasks.get(unit.name)) is not None:
+            before.cancel()  # it may wait for what a stop has just changed
+        task = asyncio.create_task(self._finish(unit), name=f"finish {unit.name}")
+        self._tasks[unit.name] = task
+        task.add_done_callback(lambda done: self._done(unit.name, done))
+
+    def _done(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(name) is task:
+            del self._tasks[name]
 
     async def _finish(self, unit: UnitDir) -> None:
+        while True:
+            try:
+                await self._end_rest(unit)
+            except OSError:  # out of descriptors, say
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    async def _end_rest(self, unit: UnitDir) -> None:
+        began = proc.boottime()
         told: set[ProcessId] = set()
         left_since = 0.0
         pause = 0.005
@@ -71,7 +95,8 @@ class Ender:
                 leader = None
             over = leader is not None and living(leader.shim)
             if over and marker is None:
-                return  # the shim sees to it
+                self._follow(unit.name)  # the shim sees to it
+                return
             running = leader is not None and living(leader.process)
             kill_at = self._kill_at(unit, leader, marker, told)
             now = proc.boottime()
@@ -83,7 +108,7 @@ class Ender:
                 await wait_gone(target, min(LOOK_SECONDS, max(0.0, due - now)))
                 pause = 0.005
                 continue
-            else:
+            elif leader is not None or marker is not None or now > began + YOUNG_SECONDS:
                 left_since = left_since or now
                 late = now > left_since + LEFT_SECONDS
                 await self._signal_all(unit, signal.SIGKILL if late else signal.SIGTERM, told)

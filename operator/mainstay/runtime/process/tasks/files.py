@@ -52,6 +52,7 @@ class TaskFiles:
     leader: TaskLeader | None  # of that attempt
     earlier: TaskLeader | None  # of the one before, while that attempt has none yet
     stop: StopMarker | None
+    held: bool
     exit: ExitRecord | None
 
 
@@ -96,6 +97,7 @@ def read(unit: UnitDir) -> TaskFiles | None:
         leader=leader if current else None,
         earlier=None if current else leader,
         stop=unit.stop_marker() if "stop" in names else None,
+        held="held" in names,
         exit=exit_record(unit, attempt) if attempt else None,
     )
 

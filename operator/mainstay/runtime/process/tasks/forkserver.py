@@ -103,6 +103,7 @@ def serve(connection: int, units: bytes) -> int:
     try:
         one.claim()
     except shim.Left as left:
+        one.release()  # first: who is answered may look at the lock
         answer(connection, f"left {left}")
         return 0
     except Exception as error:

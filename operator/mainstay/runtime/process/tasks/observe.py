@@ -103,6 +103,7 @@ class TaskObserver:
             exit=exit_,
             stopping_seconds=_stopping(files),
             stop_told=_stop_told(files, process),
+            held_locally=files.held,
             deletion_witnessed=files.stop is not None and files.stop.deleting,
             defined=spec is not None,
             outcome=outcome,

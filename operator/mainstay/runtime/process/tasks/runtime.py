@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ class ProcessTaskRuntime:
         self._lost_directory: set[str] = set()
         self._watch = TaskWatch(self._scope, self._ended)
         self._observer = TaskObserver(self._scans, self._known_alive)
-        self._ender = Ender(self._scans, self._observer, self._watch.tell)
+        self._ender = Ender(self._scans, self._observer, self._watch.tell, self._watch.follow)
         self._server = ForkServer(self._scope)
         self._rotator = Rotator(self._dir, self._growing_logs, self._every_log)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -127,7 +128,8 @@ class ProcessTaskRuntime:
         found = []
         for name in scope.unit_names():
             unit = scope.unit(name)
-            found += [task_files.attempt_path(unit, number) for number in task_files.attempts(unit)]
+            with contextlib.suppress(OSError):  # it was removed meanwhile
+                found += [task_files.attempt_path(unit, number) for number in task_files.attempts(unit)]
         return found
 
     # -- looking ---------------------------------------------------------------------------------
@@ -185,7 +187,7 @@ class ProcessTaskRuntime:
             if seen.state not in GONE:
                 if seen.attempt != spec.attempt:
                     raise RuntimeUnavailableError(f"attempt {seen.attempt} of {spec.name} still lives")
-                self._watch.follow(spec.name)
+                self._attend(spec.name)
                 return
             if seen.owner_uid not in ("", spec.owner_uid):
                 raise RuntimeUnavailableError(

@@ -73,7 +73,7 @@ class Shim(fence.Fence):
         given = self.path(b"inputs-" + self.number)
         if self.spec.get(b"attempt") != self.number or (b"given" in self.spec and not fence.exists(given)):
             raise Left("spec")
-        if fence.exists(self.path(b"stop")):
+        if self.stopped():
             raise Left("stop")
         if any(other >= int(self.number) for other in attempts(self.unit)):
             raise Left("attempt")
@@ -96,6 +96,10 @@ class Shim(fence.Fence):
             if other_user:
                 posix.chown(given, int(self.spec[b"uid"]), int(self.spec[b"gid"]))
             posix.rename(given, self.io(b"inputs.json"))
+
+    def stopped(self) -> bool:
+        """Whether a stop was begun, by an operator or with `mainstay stop --offline`."""
+        return fence.exists(self.path(b"stop")) or fence.exists(self.path(b"held"))
 
     def earlier_lives(self) -> bool:
         """Whether the program of an earlier attempt lives, though it let go of the lock and its shim is dead."""
@@ -133,6 +137,11 @@ class Shim(fence.Fence):
             same = False
         if not same:
             raise Left("removed")
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        if self.lock >= 0:
+            posix.close(self.lock)
 
     # -- the program -----------------------------------------------------------------------------
 
@@ -172,7 +181,7 @@ class Shim(fence.Fence):
             self.write_leader()
             # A stop that was begun before the record told of us has nobody to TERM but relies on this look;
             # and what nobody will write down is better not begun.
-            if fence.exists(self.path(b"stop")) or posix.getppid() != int(shim):
+            if self.stopped() or posix.getppid() != int(shim):
                 self.withdraw()
                 posix.kill(int(self.pid), SIGTERM)
             self.become(self.spec, self.argv, self.env)
