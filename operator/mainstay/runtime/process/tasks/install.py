@@ -24,7 +24,7 @@ stdout_logfile=NONE
 stderr_logfile=NONE
 """
 HERE = os.path.dirname(__file__)
-SOURCES = (fence.__file__, f"{HERE}/shim.py", f"{HERE}/forkserver.py")  # the latter import their copies only
+SOURCES = (fence.__file__, *(f"{HERE}/{name}.py" for name in ("record", "shim", "forkserver")))
 CODE = "import sys; sys.path.insert(0, sys.argv[1]); import forkserver; forkserver.main(sys.argv[2])"
 
 

@@ -28,16 +28,16 @@ from _signal import (  # type: ignore[import-not-found]
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mainstay.runtime.process import fence
+    from mainstay.runtime.process.tasks import record
 else:
     import fence
+    import record
 
 SIGHUP, SIGINT, SIGTERM, SIGCHLD = 1, 2, 15, 17
 LOCK_SECONDS = 0.2  # somebody may only be asking whether it is held, or be on the way out
 LOOK_SECONDS = (
     60.0  # sigtimedwait doesn't count sleep of the machine: a timeout is that late at most after it
 )
-RETRY_SECONDS = 0.5  # to write the record on a full disk
-OUTPUT_BYTES = 900 * 1024
 IDLE_SECONDS = 3600.0
 
 
@@ -84,9 +84,9 @@ class Shim(fence.Fence):
             posix.mkdir(self.attempt, 0o711 if other_user else 0o700)
         except FileExistsError:
             raise Left("attempt") from None
-        sync(self.unit)  # else a power cut could take the claim back, and keep what the program did
+        record.sync(self.unit)  # else a power cut could take the claim back, and keep what the program did
         if self.number == b"1":
-            sync(self.path(b".."))
+            record.sync(self.path(b".."))
         self.since = fence.boottime()
         if other_user:
             posix.chmod(self.attempt, 0o711)  # whatever the umask
@@ -299,7 +299,8 @@ class Shim(fence.Fence):
 
     def note_end(self, status: int, *, timed_out: bool) -> None:
         """What the record will say, for good."""
-        self.outputs, problem = self.read_outputs()
+        uid = int(self.spec[b"uid"]) if b"uid" in self.spec else None
+        self.outputs, problem = record.read_outputs(self.io(b"outputs.json"), uid)
         self.ended = {
             b"code": b"%d" % posix.WEXITSTATUS(status) if posix.WIFEXITED(status) else b"",
             b"signal": b"%d" % posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else b"",
@@ -310,69 +311,12 @@ class Shim(fence.Fence):
             b"outputs": b"" if self.outputs is None else b"%d" % len(self.outputs),
         }
 
-    def read_outputs(self) -> tuple[bytes | None, str]:
-        """What the program left at OUTPUTS_PATH, or why it can't be taken. Never what a link leads to."""
-        flags = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK
-        try:
-            fd = posix.open(self.io(b"outputs.json"), flags)
-        except FileNotFoundError:
-            return None, ""
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENXIO):
-                return None, "the outputs are not a regular file"
-            return None, f"the outputs can't be read: {fence.reason(error)}"
-        try:
-            seen = posix.fstat(fd)
-            if seen.st_mode & 0o170000 != 0o100000:
-                return None, "the outputs are not a regular file"
-            if b"uid" in self.spec and seen.st_uid != int(self.spec[b"uid"]):
-                return None, "the outputs belong to another user"
-            found = b""
-            while len(found) <= OUTPUT_BYTES and (chunk := posix.read(fd, OUTPUT_BYTES + 1)):
-                found += chunk
-        except OSError as error:
-            return None, f"the outputs can't be read: {fence.reason(error)}"
-        finally:
-            posix.close(fd)
-        if len(found) > OUTPUT_BYTES:
-            return None, f"the outputs are larger than {OUTPUT_BYTES // 1024} KiB"
-        return found, ""
-
     def write_exit(self, *, clean: bool) -> None:
-        """Put `exit` on disk, whole; on a full disk as often as it takes. Gives up if the unit was removed."""
-        record = self.ended | {b"clean": b"%d" % clean}
-        lines = b"".join(key + b"=" + value + b"\n" for key, value in record.items())
-        content = lines + b"end=\n" + (self.outputs or b"")
-        temp = self.attempt + b"/exit.tmp"
-        while True:
-            try:
-                fd = posix.open(temp, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
-                try:
-                    written = 0
-                    while written < len(content):
-                        written += posix.write(fd, content[written:])
-                    posix.fsync(fd)
-                finally:
-                    posix.close(fd)
-                posix.rename(temp, self.attempt + b"/exit")
-                sync(self.attempt)
-                return
-            except OSError:
-                if not fence.exists(self.attempt):
-                    return
-                time.sleep(RETRY_SECONDS)
+        """Put the record on disk; it differs only in whether something still lives."""
+        record.write_exit(self.attempt, self.ended | {b"clean": b"%d" % clean}, self.outputs)
 
 
 def attempts(unit: bytes) -> list[int]:
     """Numbers of the attempts that were claimed."""
     found = (name[8:] for name in posix.listdir(unit) if name.startswith(b"attempt-"))
     return [int(number) for number in found if number.isdigit()]
-
-
-def sync(directory: bytes) -> None:
-    """Make names in a directory survive a power cut."""
-    fd = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-    try:
-        posix.fsync(fd)
-    finally:
-        posix.close(fd)
