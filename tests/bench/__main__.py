@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.bench import breakdown, scale, starts, whole
+from tests.bench import breakdown, jobs, scale, starts, whole
 from tests.bench.figures import Figure, say, show
 from tests.bench.installed import take_down_leftovers
 
@@ -26,10 +26,13 @@ BENCHES: dict[str, Bench] = {
     "fence": lambda quick: starts.fence(quick=quick),
     "one": lambda quick: starts.starts(quick=quick, many=False),
     "many": lambda quick: starts.starts(quick=quick, one=False),
+    "job": lambda quick: jobs.jobs(quick=quick, many=False),
+    "jobs": lambda quick: jobs.jobs(quick=quick, one=False),
     "thousand": lambda quick: scale.thousand(quick=quick, profile=profile_prefix),
     "whole": lambda quick: whole.whole(quick=quick),
 }
 LONG: dict[str, Bench] = {
+    "crowd": lambda quick: jobs.crowd(quick=quick),
     "growth": lambda quick: scale.growth(quick=quick),
     "breakdown": lambda quick: breakdown.breakdown(quick=quick),
 }

@@ -15,7 +15,8 @@ from kubernetes.aio import client, config
 
 GROUP = "/apis/mainstay.dev/v1alpha1"
 RUNS = f"{GROUP}/namespaces/default/strategyruns"
-KINDS = ("strategyruns", "portleases", "portpools")
+JOBS = f"{GROUP}/namespaces/default/phasedjobs"
+KINDS = ("strategyruns", "phasedjobs", "portleases", "portpools")
 
 Object = dict[str, Any]
 Test = Callable[[Object | None], bool]
@@ -52,15 +53,15 @@ class Api:
                 raise RuntimeError(f"{method} {url}: {response.status} {answer.get('message')}")
             return answer
 
-    async def create(self, obj: Object) -> Object:
-        return await self.request("POST", RUNS, obj)
+    async def create(self, obj: Object, url: str = RUNS) -> Object:
+        return await self.request("POST", url, obj)
 
     async def state(self, name: str, state: str) -> Object:
         body = {"spec": {"state": state}}
         return await self.request("PATCH", f"{RUNS}/{name}", body, "merge-patch+json")
 
-    async def delete(self, name: str) -> Object:
-        return await self.request("DELETE", f"{RUNS}/{name}")
+    async def delete(self, name: str, url: str = RUNS) -> Object:
+        return await self.request("DELETE", f"{url}/{name}")
 
     async def version(self, plural: str) -> str:
         return (await self.request("GET", f"{GROUP}/{plural}?limit=1"))["metadata"]["resourceVersion"]

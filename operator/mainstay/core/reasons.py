@@ -65,6 +65,8 @@ TIMED_OUT: Final = "TimedOut"
 LOST: Final = "Lost"
 INTERRUPTED: Final = "Interrupted"
 NEVER_STARTED: Final = "NeverStarted"
+RECOVERIES: Final = (LOST, INTERRUPTED, NEVER_STARTED)
+"""Why a task is run again though it did not fail."""
 OUTPUTS_INVALID: Final = "OutputsInvalid"
 OUTPUTS_TOO_LARGE: Final = "OutputsTooLarge"
 EXPRESSION_FAILED: Final = "ExpressionFailed"

@@ -114,32 +114,33 @@ def _phase(d: Draft, step: Step, phase: Phase, *, claim: bool) -> Halt | None:
     if state is StepState.PENDING:
         if not claim and not _known(d, phase):
             return Halt.WORKING
-        try:
-            proved = phase.complete_when is not None and d.true(phase.complete_when)
-        except ExpressionError as error:
-            return _expression_failed(
-                d, step.name, phase.name, f"completeWhen of phase {phase.name}: {error}"
-            )
-        if proved and not _any_live(d, phase):
-            words = f"done already: {phase.complete_when}"
-            d.phase(
-                phase.name,
-                state=StepState.COMPLETED,
-                started_at=d.s.now,
-                completed_at=d.s.now,
-                message=words[:1024],
-            )
-            _skip_tasks(d, phase, reasons.ALREADY_DONE, f"phase {phase.name} is done already")
-            return None
         d.phase(phase.name, state=StepState.IN_PROGRESS, started_at=d.s.now, message="")
     elif state is StepState.FAILED and not _failures(d, phase):
         return Halt.FAILED
     for task in phase.tasks:
         d.take(task, judge(d.s, task, d.tasks[task.name]))
         _answered(d, task)
-    if not _failures(d, phase) and claim:
+    if claim and not _failures(d, phase):
+        try:
+            if _proved(d, phase):
+                return None
+        except ExpressionError as error:
+            return _expression_failed(
+                d, step.name, phase.name, f"completeWhen of phase {phase.name}: {error}"
+            )
         _claim(d, phase)
     return _verdict(d, step, phase)
+
+
+def _proved(d: Draft, phase: Phase) -> bool:
+    """Whether the phase is seen to be done already, asked before anything of it is started, or started again."""
+    unsettled = any(d.tasks[task.name].state not in SETTLED for task in phase.tasks)
+    if phase.complete_when is None or not unsettled or _any_live(d, phase) or not d.true(phase.complete_when):
+        return False
+    words = f"done already: {phase.complete_when}"[:1024]
+    d.phase(phase.name, state=StepState.COMPLETED, completed_at=d.s.now, message=words)
+    _skip_tasks(d, phase, reasons.ALREADY_DONE, f"phase {phase.name} is done already")
+    return True
 
 
 def _verdict(d: Draft, step: Step, phase: Phase) -> Halt | None:
@@ -241,6 +242,7 @@ def _begin_attempt(d: Draft, task: Task) -> None:
         return
     t = d.tasks[task.name]
     attempt = max(t.attempt, unit.attempt if unit.state is not UnitState.ABSENT else 0) + 1
+    again = t.reason in reasons.RECOVERIES  # why there is another attempt; a failure was told while it waited
     d.task(
         task.name,
         state=TaskState.STARTING,
@@ -248,8 +250,8 @@ def _begin_attempt(d: Draft, task: Task) -> None:
         started_at=d.s.now,
         completed_at=None,
         retry_at=None,
-        reason="",
-        message="",
+        reason=t.reason if again else "",
+        message=t.message if again else "",
     )
 
 

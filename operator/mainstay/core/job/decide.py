@@ -261,8 +261,16 @@ def _add(acts: list[JobEffect], waits: list[float], what: JobEffect | float) -> 
 def _torn_down(d: Draft) -> JobPlan:
     """Every process gone, then every record, then the object."""
     s = d.s
-    if any(unit.state in LIVE and not s.foreign(name) for name, unit in s.units.items()):
-        return _acts(d, Wait())
-    if any(gone(unit) and not s.foreign(name) for name, unit in s.units.items()) or s.kept:
+    ours = {name: unit for name, unit in s.units.items() if not s.foreign(name)}
+    acts: list[JobEffect] = []
+    waits: list[float] = []
+    for name, unit in ours.items():
+        if unit.state in LIVE:
+            _add(acts, waits, stop(s, name, unit))
+    if acts:
+        return ActAll(tuple(acts))
+    if waits:
+        return Wait(min(waits))
+    if any(gone(unit) for unit in ours.values()) or s.keeps_outputs:
         return Act(RemoveRecords())
     return Act(RemoveFinalizer())

@@ -30,9 +30,7 @@ def reset(d: Draft) -> tuple[str, ...]:
             if finished and not chosen:
                 continue
             if finished or d.phases[phase.name].state is not State.PENDING:
-                tried = any(d.tasks[name].attempt for name in inside)
-                state = State.IN_PROGRESS if tried else State.PENDING
-                d.phase(phase.name, state=state, completed_at=None, message="")
+                d.phase(phase.name, state=State.IN_PROGRESS, completed_at=None, message="")
             for name in chosen:
                 _renew(d, name)
             again += chosen

@@ -28,7 +28,7 @@ class JobSnapshot:
     outputs: Mapping[str, Any] = field(default_factory=dict)  # task → outputs that status has no room for
     stored: Mapping[str, int] = field(default_factory=dict)  # task → attempt whose outputs are in a ConfigMap
     problems: Mapping[str, Problem] = field(default_factory=dict)  # task → why its last act failed
-    kept: bool = False  # records of it are kept outside status: units, or outputs in ConfigMaps
+    keeps_outputs: bool = False  # of a job being deleted: some are in ConfigMaps
     slots: int = UNBOUNDED  # how many more tasks this machine takes on
 
     @property

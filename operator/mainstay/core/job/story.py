@@ -9,9 +9,6 @@ from mainstay.api.phasedjob import JobPhase, PhasedJobStatus, StepState, TaskSta
 from mainstay.core import reasons
 from mainstay.core.run.story import Event
 
-RECOVERIES = (reasons.LOST, reasons.INTERRUPTED, reasons.NEVER_STARTED)
-"""Why a task is run again though it did not fail."""
-
 
 def events(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[Event]:
     """What happened between two statuses that is worth telling."""
@@ -34,7 +31,7 @@ def recovered(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[str]:
     before = {t.name: t for t in _tasks(old)}
     for task in _tasks(new):
         earlier = before.get(task.name)
-        if task.reason in RECOVERIES and task.state is TaskState.RETRYING and task != earlier:
+        if task.reason in reasons.RECOVERIES and (earlier is None or earlier.attempt != task.attempt):
             yield task.name
 
 
@@ -48,8 +45,9 @@ def _task(old: TaskStatus | None, new: TaskStatus) -> Iterator[Event]:
     if new.state is TaskState.FAILED:
         yield Event("Warning", new.reason or "TaskFailed", f"task {new.name}: {new.message}")
     elif new.state is TaskState.RETRYING:
-        kind = "Normal" if new.reason in RECOVERIES else "Warning"
-        yield Event(kind, new.reason, f"task {new.name}: {new.message}")
+        yield Event("Warning", new.reason, f"task {new.name}: {new.message}")
+    elif new.reason in reasons.RECOVERIES and (old is None or old.attempt != new.attempt):
+        yield Event("Normal", new.reason, f"task {new.name}: {new.message}")
 
 
 def _turn(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[Event]:

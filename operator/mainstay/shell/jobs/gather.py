@@ -76,7 +76,7 @@ class JobGatherer:
             outputs=outputs,
             stored=stored,
             problems=self._problems(memory),
-            kept=deleting and (bool(names) or self._keeps_outputs(current, memory.graph)),
+            keeps_outputs=deleting and self._keeps_outputs(current, memory.graph),
             slots=self._index.room,
         )
 
