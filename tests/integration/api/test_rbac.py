@@ -11,32 +11,45 @@ from tests.support.plane import RealPlane
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 OURS = "mainstay.dev"
 OPERATOR_MAY = {
-    (OURS, "strategyruns"): "get list watch patch update",
+    (OURS, "strategyruns"): "get list watch patch",
+    (OURS, "phasedjobs"): "get list watch create patch delete",
+    (OURS, "jobbatches"): "get list watch patch",
     (OURS, "strategyruns/status"): "update",
-    (OURS, "strategyruns/finalizers"): "update",
+    (OURS, "phasedjobs/status"): "update",
+    (OURS, "jobbatches/status"): "update",
+    (OURS, "strategyruns/finalizers"): "",
+    (OURS, "phasedjobs/finalizers"): "",
+    (OURS, "jobbatches/finalizers"): "update",
     (OURS, "portpools"): "get list watch",
     (OURS, "portpools/status"): "update",
     (OURS, "portleases"): "get list watch create delete",
-    ("", "configmaps"): "get list watch",
-    ("", "namespaces"): "get list watch",
+    ("", "configmaps"): "list watch create update delete",
+    ("", "namespaces"): "",
+    ("", "namespaces=kube-system"): "get",
     ("", "secrets"): "get",
-    ("", "events"): "create patch",
-    ("events.k8s.io", "events"): "create patch",
+    ("", "events"): "create",
+    ("events.k8s.io", "events"): "",
     ("", "pods"): "",
     ("apps", "deployments"): "",
     ("rbac.authorization.k8s.io", "clusterroles"): "",
 }
-VIEW = dict.fromkeys([(OURS, "strategyruns"), (OURS, "portpools"), (OURS, "portleases")], "get list watch")
-EDIT = {**VIEW, (OURS, "strategyruns"): "get list watch create update patch delete deletecollection"}
-NEVER = {(OURS, "strategyruns/status"): "", (OURS, "portpools/status"): "", ("", "secrets"): ""}
+THEIRS = ("strategyruns", "phasedjobs", "jobbatches")
+VIEW = {(OURS, kind): "get list watch" for kind in (*THEIRS, "portpools", "portleases")}
+EDIT = VIEW | {
+    (OURS, kind): "get list watch create update patch delete deletecollection" for kind in THEIRS
+}
+NEVER = {(OURS, f"{kind}/status"): "" for kind in (*THEIRS, "portpools")} | {("", "secrets"): ""}
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 
 
 def allowed(api: Api, user: str, group: str, resource: str) -> str:
-    name, _, sub = resource.partition("/")
+    """Verbs; `resource` as kind, kind/subresource or kind=name."""
+    kind, _, name = resource.partition("=")
+    plural, _, sub = kind.partition("/")
     verbs = []
     for verb in VERBS:
-        asked = {"group": group, "resource": name, "subresource": sub, "verb": verb, "namespace": NAMESPACE}
+        asked = {"group": group, "resource": plural, "subresource": sub, "name": name, "verb": verb}
+        asked |= {} if plural == "namespaces" else {"namespace": NAMESPACE}
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
         body = review | {"spec": {"resourceAttributes": asked}}
         groups = ("system:authenticated",)

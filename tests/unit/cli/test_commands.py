@@ -9,6 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from mainstay.api.kinds import KINDS
 from mainstay.cli.main import app
 from mainstay.core.names import unit_name
 
@@ -102,7 +103,7 @@ def test_a_home_too_long_for_a_socket_is_refused(monkeypatch):
 def test_crds_are_printed_as_yaml():
     result = run.invoke(app, ["crds"])
     kinds = {d["spec"]["names"]["kind"] for d in yaml.safe_load_all(result.stdout) if d}
-    assert kinds == {"StrategyRun", "PortPool", "PortLease"}
+    assert kinds == {kind.name for kind in KINDS}
 
 
 @pytest.mark.parametrize(
