@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -236,7 +236,7 @@ class TaskStatus(Model):
     """Claims (state, attempt) and observations of one task."""
 
     name: StepName = Field(description="Name of the task.")
-    state: TaskState = Field(TaskState.PENDING, description="Where it is.")
+    state: TaskState = Field(description="Where it is.")
     attempt: Count = Field(0, description="Attempts claimed; raised before each.")
     failures: Count = Field(0, description="Attempts that failed since the last resume.")
     losses: Count = Field(0, description="Attempts whose end nobody saw since the last resume.")
@@ -254,7 +254,7 @@ class PhaseStatus(Model):
     """One phase and its tasks."""
 
     name: StepName = Field(description="Name of the phase.")
-    state: StepState = Field(StepState.PENDING, description="Where it is.")
+    state: StepState = Field(description="Where it is.")
     started_at: datetime | None = Field(None, description="When its first task could start.")
     completed_at: datetime | None = Field(None, description="When its last task was settled.")
     message: str = Field("", description="Why, in words.", max_length=1024)
@@ -269,7 +269,7 @@ class StepStatus(Model):
     """One step and its phases; a step with one task has one phase of the step's name."""
 
     name: StepName = Field(description="Name of the step.")
-    state: StepState = Field(StepState.PENDING, description="Where it is. A completed step is locked.")
+    state: StepState = Field(description="Where it is. A completed step is locked.")
     started_at: datetime | None = Field(None, description="When it began.")
     completed_at: datetime | None = Field(None, description="When it was done.")
     message: str = Field("", description="Why, in words.", max_length=1024)
@@ -335,6 +335,17 @@ class PhasedJobStatus(Model):
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
+
+    def wire(self) -> dict[str, Any]:
+        """As usual; of steps only what says more than the default: there are many, and each write carries them all."""
+        wire = super().wire()
+        dump: dict[str, Any] = {
+            "mode": "json",
+            "by_alias": True,
+            "exclude_none": True,
+            "exclude_defaults": True,
+        }
+        return wire | {"steps": [step.model_dump(**dump) for step in self.steps]}
 
 
 class PhasedJob(Model):

@@ -169,7 +169,14 @@ class Kube:
         meta = obj["metadata"]
         url = path(plural, meta.get("namespace", ""), meta["name"], "status")
         with effect(f"api put {plural}/status"):
-            return await self.request("PUT", url, {**obj, "status": status})
+            kept = ("name", "namespace", "uid", "resourceVersion")
+            body = {
+                "apiVersion": obj["apiVersion"],
+                "kind": obj["kind"],
+                "metadata": {key: meta[key] for key in kept if key in meta},
+                "status": status,
+            }
+            return await self.request("PUT", url, body)
 
     async def set_finalizer(self, plural: str, obj: Object, *, present: bool) -> Object:
         """Add or remove our finalizer, on that very version of the object; 409 if it has moved on."""

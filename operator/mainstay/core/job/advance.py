@@ -273,8 +273,8 @@ def _timers(d: Draft, phase: Phase) -> None:
         t = d.tasks[task.name]
         if t.state is TaskState.RETRYING and t.retry_at is not None:
             d.timers.append(max(0.01, (t.retry_at - d.s.now).total_seconds()))
-        elif t.state is TaskState.STARTING:
-            d.timers.append(seconds_until_said(d.s, t))
+        elif t.state is TaskState.STARTING and (unit := d.s.units.get(task.name)) is not None:
+            d.timers.append(max(0.01, seconds_until_said(d.s, unit)))
 
 
 def _failures(d: Draft, phase: Phase) -> list[str]:

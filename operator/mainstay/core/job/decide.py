@@ -39,7 +39,7 @@ from mainstay.core.unit import GONE, LIVE
 
 JobPlan = Plan[PhasedJobStatus]
 
-LAZY_SECONDS = 0.15
+LAZY_SECONDS = 1.0
 """How long a completion that lets nothing start may wait for others, to be told in one write. It is on disk already."""
 
 

@@ -13,6 +13,7 @@ from mainstay.api.phasedjob import (
     OutputsRef,
     PendingAction,
     PhaseStatus,
+    StepState,
     StepStatus,
     Task,
     TaskState,
@@ -41,14 +42,17 @@ class Draft:
         phases = {phase.name: phase for step in old.steps for phase in step.phases}
         steps = {step.name: step for step in old.steps}
         self.tasks = {
-            name: tasks.get(name) or TaskStatus.model_construct(name=name) for name in s.graph.tasks
+            name: tasks.get(name) or TaskStatus.model_construct(name=name, state=TaskState.PENDING)
+            for name in s.graph.tasks
         }
         self.steps = {
-            step.name: steps.get(step.name) or StepStatus.model_construct(name=step.name)
+            step.name: steps.get(step.name)
+            or StepStatus.model_construct(name=step.name, state=StepState.PENDING)
             for step in s.graph.steps
         }
         self.phases = {
-            phase.name: phases.get(phase.name) or PhaseStatus.model_construct(name=phase.name)
+            phase.name: phases.get(phase.name)
+            or PhaseStatus.model_construct(name=phase.name, state=StepState.PENDING)
             for each in s.graph.phases.values()
             for phase in each
         }

@@ -62,7 +62,7 @@ def judge(s: JobSnapshot, task: Task, t: TaskStatus) -> Verdict:
     if unit.attempt < t.attempt:
         return _not_started(s, t, unit)
     if unit.state in LIVE:
-        return Verdict(_running(s, t))
+        return Verdict(_running(s, t, unit))
     return _ended(s, task, t, unit)
 
 
@@ -73,19 +73,17 @@ def _not_started(s: JobSnapshot, t: TaskStatus, unit: Unit) -> Verdict:
     return Verdict(t)
 
 
-def _running(s: JobSnapshot, t: TaskStatus) -> TaskStatus:
-    if t.state is TaskState.STARTING and _since(s, t) >= SAID_SECONDS:
+def _running(s: JobSnapshot, t: TaskStatus, unit: Unit) -> TaskStatus:
+    if t.state is TaskState.STARTING and seconds_until_said(s, unit) <= 0:
         return _changed(t, state=TaskState.RUNNING, reason="", message="")
     return t
 
 
-def seconds_until_said(s: JobSnapshot, t: TaskStatus) -> float:
-    """Until an attempt that is claimed counts as running."""
-    return max(0.01, SAID_SECONDS - _since(s, t))
-
-
-def _since(s: JobSnapshot, t: TaskStatus) -> float:
-    return (s.now - t.started_at).total_seconds() if t.started_at else 0.0
+def seconds_until_said(s: JobSnapshot, unit: Unit) -> float:
+    """Until an attempt that runs is told as Running."""
+    if unit.started_at is None:
+        return SAID_SECONDS
+    return SAID_SECONDS - max(0.0, s.now.timestamp() - unit.started_at)
 
 
 def _ended(s: JobSnapshot, task: Task, t: TaskStatus, unit: Unit) -> Verdict:
