@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 import yaml
 
+from mainstay.api.kinds import KINDS
 from mainstay.api.meta import API_VERSION
 
 ROOT = f"/apis/{API_VERSION}"
@@ -107,10 +108,13 @@ class Api:
         return self.request("DELETE", path(kind, name), **options)
 
 
+_KINDS = {kind.name: kind for kind in KINDS}
+
+
 def path(kind: str, name: str = "", sub: str = "") -> str:
-    plural = f"{kind.lower()}s"
-    scope = f"/namespaces/{NAMESPACE}" if kind == "StrategyRun" else ""
-    return "/".join([f"{ROOT}{scope}/{plural}", *filter(None, (name, sub))])
+    known = _KINDS[kind]
+    scope = f"/namespaces/{NAMESPACE}" if known.scope == "Namespaced" else ""
+    return "/".join([f"{ROOT}{scope}/{known.plural}", *filter(None, (name, sub))])
 
 
 def run(name: str = "r", **spec: Any) -> dict[str, Any]:
@@ -135,3 +139,32 @@ def lease(name: str, port: int, **more: Any) -> dict[str, Any]:
     holder = {"kind": "StrategyRun", "namespace": NAMESPACE, "name": "r", "uid": "u-1"}
     spec = {"pool": "p", "port": port, "holder": holder, **more}
     return {"apiVersion": API_VERSION, "kind": "PortLease", "metadata": {"name": name}, "spec": spec}
+
+
+def job(*steps: dict[str, Any], name: str = "j", **spec: Any) -> dict[str, Any]:
+    """A PhasedJob, by default of one task."""
+    body = {"steps": list(steps) or [step("a")], **spec}
+    return {"apiVersion": API_VERSION, "kind": "PhasedJob", "metadata": {"name": name}, "spec": body}
+
+
+def batch(*steps: dict[str, Any], name: str = "b", jobs: Any = None, **spec: Any) -> dict[str, Any]:
+    """A JobBatch, by default of one job of one task. `inputs` are the template's."""
+    template = {"steps": list(steps) or [step("a")], **{k: spec.pop(k) for k in ("inputs",) if k in spec}}
+    body = {"template": template, "jobs": jobs or [{"name": "one"}], **spec}
+    return {"apiVersion": API_VERSION, "kind": "JobBatch", "metadata": {"name": name}, "spec": body}
+
+
+def step(name: str, **task: Any) -> dict[str, Any]:
+    """A step of one task."""
+    return {"name": name, "task": {**program(), **task}}
+
+
+def action(name: str, *secrets: str, **fields: Any) -> dict[str, Any]:
+    """A step that asks a user."""
+    asks = {"title": f"Give {name}", **({"secretFields": list(secrets)} if secrets else {}), **fields}
+    return {"name": name, "action": asks}
+
+
+def phases(name: str, *phases: tuple[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """A step of phases."""
+    return {"name": name, "phases": [{"name": phase, "tasks": tasks} for phase, tasks in phases]}

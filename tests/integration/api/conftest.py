@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.integration.api.client import NAMESPACE, Api, path, run
+from tests.integration.api.client import NAMESPACE, Api, action, batch, job, path, run, step
 from tests.integration.api.copies import PROJECT
 from tests.support.plane import RealPlane, plane
 
@@ -28,9 +28,18 @@ def api(plane: RealPlane) -> Iterator[Api]:
     while any(client.request("GET", path(kind.name)).code == 429 for kind in KINDS):
         assert time.monotonic() < until, "lists are not served after 20 s"
         time.sleep(0.1)
-    while client.create(theirs, dry=True, user="else", groups=("system:masters",)).code != 403:
-        assert time.monotonic() < until, "the policy is not in force after 20 s"
+    refused = (
+        lambda: client.create(theirs, dry=True, user="else", groups=("system:masters",)),
+        lambda: client.create(job(action("a", "s"), inputs={"a": {"s": "x"}}), dry=True),
+        lambda: client.create(batch(action("a", "s"), inputs={"a": {"s": "x"}}), dry=True),
+        lambda: client.patch("PhasedJob", "locked", {"spec": {"steps": [step("b")]}}, dryRun="All"),
+    )
+    client.create(job(name="locked")).ok()
+    client.patch("PhasedJob", "locked", {"status": {"phase": "InProgress"}}, "status").ok()
+    while any(ask().code not in {403, 422} for ask in refused):
+        assert time.monotonic() < until, "the policies are not in force after 20 s"
         time.sleep(0.1)
+    client.delete("PhasedJob", "locked").ok()
     yield client
     client.close()
 
@@ -39,7 +48,13 @@ def api(plane: RealPlane) -> Iterator[Api]:
 def clean(api: Api) -> Iterator[None]:
     """Each test starts without objects of ours in its namespace, and without its pools and leases."""
     yield
-    for kind, names in (("StrategyRun", None), ("PortPool", {"p"}), ("PortLease", {"port-5001"})):
+    for kind, names in (
+        ("StrategyRun", None),
+        ("PhasedJob", None),
+        ("JobBatch", None),
+        ("PortPool", {"p"}),
+        ("PortLease", {"port-5001"}),
+    ):
         for item in api.request("GET", path(kind)).ok()["items"]:
             name = item["metadata"]["name"]
             if names is None or name in names:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.integration.api.client import Answer, Api, path, run
+from tests.integration.api.client import Answer, Api, batch, job, path, run
 from tests.support.plane import RealPlane
 
 RUN = "StrategyRun"
+MADE = {"run": run, "job": job, "batch": batch}
 ALL = ("system:masters",)
 OPERATORS = {
     "user": {"user": "mainstay-operator", "groups": ALL},
@@ -105,3 +106,32 @@ def test_kubectl_says_who_and_whose(api: Api, plane: RealPlane) -> None:
     with pytest.raises(AssertionError, match=r"spec.owner.userId is 'u-7'.*'u-8' is neither"):
         plane.kubectl(*ask)
     plane.kubectl(*ask[:-2], "--as=carol", "--as-group=u-7", "--as-group=system:masters")
+
+
+@pytest.mark.parametrize("word", MADE)
+def test_every_kind_that_has_an_owner(api: Api, word: str) -> None:
+    mine = MADE[word](owner={"userId": "u-7"})
+    kind, name = mine["kind"], mine["metadata"]["name"]
+    forbidden(api.create(mine, **as_user("u-8")), "only oneself")
+    api.create(mine, **as_user("bob", "u-7")).ok()
+    for answer in (
+        api.patch(kind, name, {"spec": {"state": "Running"}}, **as_user("u-8")),
+        api.patch(kind, name, {"metadata": {"labels": {"a": "b"}}}, **as_user("u-8")),
+        api.patch(kind, name, {"status": {"phase": "Failed"}}, "status", **as_user("u-8")),
+        api.delete(kind, name, **as_user("u-8")),
+    ):
+        forbidden(answer, "'u-7'", f"may change or delete the {word}; 'u-8' is neither")
+    api.patch(kind, name, {"spec": {"state": "Running"}}, **as_user("u-7")).ok()
+    api.patch(kind, name, {"status": {"phase": "Failed"}}, "status", **OPERATORS["user"]).ok()
+    api.delete(kind, name, **as_user("u-7")).ok()
+
+
+def test_others_can_not_resume(api: Api) -> None:
+    api.create(job(owner={"userId": "u-7"}), **as_user("u-7")).ok()
+    resume = {"spec": {"resumeNonce": 1}}
+    forbidden(api.patch("PhasedJob", "j", resume, **as_user("u-8")), "'u-8' is neither")
+    api.patch("PhasedJob", "j", resume, **as_user("carol", "u-7")).ok()
+
+
+def test_the_operator_makes_the_jobs_of_anybodys_batch(api: Api) -> None:
+    api.create(job(owner={"userId": "u-7"}), **OPERATORS["service account"]).ok()
