@@ -41,7 +41,7 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
         settings.networking.request_timeout = 30.0
         settings.scanning.disabled = True
         settings.watching.reconnect_backoff = 1.0
-        settings.process.ultimate_exiting_timeout = 5.0
+        settings.process.ultimate_exiting_timeout = None  # it would kill us while we finish what was begun
 
     @kopf.on.login(registry=table)
     async def login(**options: Any) -> kopf.ConnectionInfo | None:

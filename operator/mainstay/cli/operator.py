@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import faulthandler
 import fcntl
 import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Annotated, Any, Optional
+from typing import IO, TYPE_CHECKING, Annotated, Any, Optional
+from urllib.parse import urlsplit
 
 import typer
 
@@ -21,9 +23,16 @@ from mainstay.cli.console import fail
 from mainstay.cli.home import Home
 from mainstay.cli.options import ContextOption, HomeOption, home_of
 
+if TYPE_CHECKING:
+    from mainstay.shell.endpoints import Endpoints
+    from mainstay.shell.operator import Operator
+
 logger = logging.getLogger("mainstay")
 
 API_PATIENCE_SECONDS = 60.0
+END_SECONDS = 1.0
+"""What kopf's watches, and after them our connections, have to end by themselves, and once more when cancelled."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -61,12 +70,17 @@ def operator(
     ] = False,
     health: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--health", help="HOST:PORT to serve /healthz on.", show_default=False),
+        typer.Option(
+            "--health",
+            help="HOST:PORT to serve /healthz, /readyz and /metrics on; port 0 takes a free one.",
+            show_default=False,
+        ),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")] = False,
 ) -> None:
-    """Run the operator in the foreground until SIGTERM or Ctrl-C. Bots go on without it."""
+    """Run the operator in the foreground until SIGTERM or Ctrl-C, twice for at once. Bots go on without it."""
     place = home_of(home)
+    address = _address(health) if health is not None else None
     place.create()
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
@@ -81,7 +95,7 @@ def operator(
         # Whatever supervises us may have made us the reaper of our descendants. Supervisors of bots must
         # not become our children: they outlive us.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-        code = asyncio.run(_main(place, kubeconfig, context, embedded, impersonate, take_over, health))
+        code = asyncio.run(_main(place, kubeconfig, context, embedded, impersonate, take_over, address))
     raise typer.Exit(code)
 
 
@@ -108,76 +122,129 @@ async def _main(
     embedded: bool,
     impersonate: bool,
     take_over: bool,
-    health: str | None,
+    address: tuple[str, int] | None,
 ) -> int:
-    import kopf
-
-    from mainstay import handlers
     from mainstay.runtime.process.runtime import ProcessRuntime
     from mainstay.runtime.process.tasks import ProcessTaskRuntime
+    from mainstay.shell.endpoints import Endpoints
     from mainstay.shell.kube import Kube
-    from mainstay.shell.operator import Operator
+    from mainstay.shell.operator import SHUTDOWN_SECONDS, Operator
     from mainstay.shell.store import HistoryLostError
 
-    stop, started = asyncio.Event(), asyncio.Event()
+    stop, stop_watching = asyncio.Event(), asyncio.Event()
     _on_signals(stop)
     kube = await Kube.connect(kubeconfig, context, as_operator=impersonate)
     admin = await Kube.connect(str(home.kubeconfig)) if embedded else None
-    background: list[asyncio.Task[Any]] = []
     runtime = ProcessRuntime(home.root, "runs", home_id=home.identity(), extra_env=_user_env())
     tasks = ProcessTaskRuntime(home.root, home_id=home.identity(), extra_env=_user_env())
     worker = Operator(kube, runtime, tasks, ephemeral_ports=_ephemeral_ports())
-    try:
+    worker.metrics.shutdowns.keep(home.root / "shutdowns.json")
+    endpoints = Endpoints(worker, kube)
+    watches: list[asyncio.Task[Any]] = []
+    sweeps: list[asyncio.Task[Any]] = []
+
+    async def operate() -> int:
+        """Return or raise what ended it other than a signal."""
+        if address is not None:
+            await _serve(endpoints, home, *address)
         await kube.wait_ready(API_PATIENCE_SECONDS)
         await _own(home, kube, take_over)
         await asyncio.gather(runtime.start_up(), tasks.start_up())
         await worker.start()
+        assert worker.lost is not None
         if admin is not None:
             from mainstay.controlplane import namespaces
 
-            background.append(asyncio.create_task(namespaces.run(admin)))
-        background.append(
-            watching := asyncio.create_task(
-                kopf.operator(
-                    ready_flag=started,
-                    registry=handlers.registry(worker),
-                    clusterwide=True,
-                    standalone=True,
-                    liveness_endpoint=f"http://{health}/healthz" if health else None,
-                )
+            sweeps.append(asyncio.create_task(namespaces.run(admin)))
+        watches.append(watching := asyncio.create_task(_watch(worker, stop, stop_watching)))
+        await _either(watching, worker.lost, worker.caught_up.wait())
+        if worker.caught_up.is_set():
+            home.operator_ready.write_text(f"{os.getpid()}\n")
+            logger.info(
+                "operating %d runs and %d jobs from %s",
+                len(worker.store.runs.objects),
+                len(worker.index.jobs.objects),
+                home.root,
             )
-        )
-        await _either(watching, started.wait())
-        _on_signals(stop)  # kopf takes them over when it starts, and would take seconds to end
-        await _either(watching, worker.caught_up.wait())
-        home.operator_ready.write_text(f"{os.getpid()}\n")
-        logger.info(
-            "operating %d runs and %d jobs from %s",
-            len(worker.store.runs.objects),
-            len(worker.index.jobs.objects),
-            home.root,
-        )
-        assert worker.lost is not None
-        await _either(watching, worker.lost, stop.wait())
+            await _either(watching, worker.lost)
         if worker.lost.done():
             worker.lost.result()
-        if not stop.is_set():
-            await watching  # raises what ended it
-            return 1
-        return 0
+        await watching
+        return 1
+
+    working = asyncio.create_task(operate())
+    try:
+        await _either(working, stop.wait())
+        return 0 if stop.is_set() else await working
     except HistoryLostError as error:
         logger.error("%s", error)
         return 75
     finally:
+        # Should anything of what follows hang, a thread or a lock: it tells where, and ends us.
+        faulthandler.dump_traceback_later(SHUTDOWN_SECONDS - 1, exit=True, file=2)
         home.operator_ready.unlink(missing_ok=True)
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
-        await worker.close()
-        await asyncio.gather(runtime.close(), tasks.close())
-        await kube.close()
+        await _ended([working, *sweeps], END_SECONDS)
+        await worker.close()  # before kopf: its end is not gentle to tasks that are not its own
+        stop_watching.set()
+        await _ended(watches, END_SECONDS, gently=True)
+        _url_file(home).unlink(missing_ok=True)
+        closing = [runtime.close(), tasks.close(), endpoints.close(), kube.close()]
         if admin is not None:
-            await admin.close()
+            closing.append(admin.close())
+        await _ended([asyncio.ensure_future(one) for one in closing], END_SECONDS, gently=True)
+        faulthandler.cancel_dump_traceback_later()
+
+
+async def _watch(worker: Operator, stop: asyncio.Event, enough: asyncio.Event) -> None:
+    """Have kopf tell the operator of events, until it is enough or kopf gives up."""
+    import kopf
+
+    from mainstay import handlers
+
+    watches = await kopf.spawn_tasks(
+        registry=handlers.registry(worker), clusterwide=True, standalone=True, stop_flag=enough
+    )
+    _on_signals(stop)  # kopf has just taken them over
+    await kopf.run_tasks(watches, ignored=_Everything())
+
+
+class _Everything(Collection[Any]):
+    """Kopf ends every task of the loop that began after its own; ours are none of its business."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+async def _serve(endpoints: Endpoints, home: Home, host: str, port: int) -> None:
+    try:
+        url = await endpoints.listen(host, port)
+    except OSError as error:
+        fail(f"--health {host}:{port} can't be listened on: {error.strerror or error}")
+    _url_file(home).write_text(url + "\n")
+    logger.info("health and metrics at %s", url)
+
+
+def _url_file(home: Home) -> Path:
+    """Where the address of these endpoints is found while they are served."""
+    return home.root / "operator.url"
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Split HOST:PORT; IPv6 in brackets."""
+    parts = urlsplit(f"//{text}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or port is None or parts.netloc != text:
+        fail(f"--health {text}: write HOST:PORT, for example 127.0.0.1:8080 or [::]:8080")
+    return host, port
 
 
 async def _either(*awaitables: Awaitable[Any]) -> None:
@@ -186,9 +253,34 @@ async def _either(*awaitables: Awaitable[Any]) -> None:
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
+async def _ended(tasks: Sequence[asyncio.Future[Any]], seconds: float, *, gently: bool = False) -> None:
+    """See them end: cancelled at once, or only when the time is up."""
+    if not tasks:
+        return
+    if gently:
+        await asyncio.wait(tasks, timeout=seconds)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=seconds)
+    for task in tasks:
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            logger.debug("shutdown: %s", error)
+
+
 def _on_signals(stop: asyncio.Event) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    """Stop at the first signal; the second one ends the process at once, whatever it is doing."""
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        stop.set()
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, told)
+    if stop.is_set():
+        told()
 
 
 async def _own(home: Home, kube: Any, take_over: bool) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
@@ -14,6 +16,10 @@ from kubernetes.aio import client, config
 
 from mainstay.api.meta import API_VERSION, FINALIZER, GROUP, VERSION
 from mainstay.runtime.effects import effect
+from mainstay.shell.writes import Finish, plainly
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Object = dict[str, Any]
 
@@ -28,6 +34,9 @@ CONFLICTS = (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TIMEOUT_SECONDS = 30.0
 PAGE = 500
+
+VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+"""Kubernetes' words for HTTP's."""
 
 CONNECTIONS = 16
 """Enough to keep an API server on two cores busy; each costs both sides a handshake."""
@@ -71,12 +80,28 @@ def core_path(plural: str, namespace: str = "", name: str = "") -> str:
     return "/".join(parts)
 
 
+def state_write(
+    method: Callable[Concatenate[Kube, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Kube, P], Coroutine[Any, Any, T]]:
+    """Once begun it is finished, whatever becomes of who began it."""
+
+    @functools.wraps(method)
+    async def begun(kube: Kube, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await kube.finish(method.__name__, method(kube, *args, **kwargs))
+
+    return begun
+
+
 class Kube:
     """A connection to one API server. Every method raises ApiError or ApiUnavailableError."""
 
     def __init__(self, api: client.ApiClient, identity: Mapping[str, str] | None = None) -> None:
         self._api = api
         self._identity = dict(identity or {})
+        self.finish: Finish = plainly
+        """How state writes are awaited."""
+        self.answered: Callable[[str, str, float], None] = lambda *_: None
+        """Called after each request with its verb, what came back (see `metrics.ANSWERS`) and the seconds it took."""
 
     @classmethod
     async def connect(
@@ -113,6 +138,19 @@ class Kube:
         content_type: str = "application/json",
     ) -> Object:
         """One request; JSON in, JSON out."""
+        verb = "list" if query and "limit" in query else VERBS[method]
+        began = time.monotonic()
+        try:
+            answer = await self._request(method, url, body, query, content_type)
+        except ApiError as error:
+            self.answered(verb, _answer_of(error), time.monotonic() - began)
+            raise
+        self.answered(verb, "ok", time.monotonic() - began)
+        return answer
+
+    async def _request(
+        self, method: str, url: str, body: Any, query: Mapping[str, str] | None, content_type: str
+    ) -> Object:
         target = self._api.configuration.host + url + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "application/json", "Content-Type": content_type, **self._identity}
         try:
@@ -164,6 +202,7 @@ class Kube:
 
     # --- writing
 
+    @state_write
     async def put_status(self, plural: str, obj: Object, status: Object) -> Object:
         """Replace the status of that very version of the object; 409 if it has moved on."""
         meta = obj["metadata"]
@@ -178,6 +217,7 @@ class Kube:
             }
             return await self.request("PUT", url, body)
 
+    @state_write
     async def set_finalizer(self, plural: str, obj: Object, *, present: bool) -> Object:
         """Add or remove our finalizer, on that very version of the object; 409 if it has moved on."""
         meta = obj["metadata"]
@@ -186,18 +226,21 @@ class Kube:
             "metadata": {
                 "resourceVersion": meta["resourceVersion"],
                 "finalizers": [*others, FINALIZER] if present else others,
+                **(_untracked(meta) if present else {}),
             }
         }
         url = path(plural, meta.get("namespace", ""), meta["name"])
         with effect(f"api {'add' if present else 'remove'} finalizer {plural}"):
             return await self.request("PATCH", url, body, content_type="application/merge-patch+json")
 
+    @state_write
     async def create(self, plural: str, kind: str, namespace: str, obj: Object) -> Object:
         """Create an object of ours; 409 AlreadyExists if the name is taken."""
         body = {"apiVersion": API_VERSION, "kind": kind, **obj}
         with effect(f"api create {plural}"):
             return await self.request("POST", path(plural, namespace), body)
 
+    @state_write
     async def delete(self, plural: str, name: str, *, uid: str, resource_version: str) -> None:
         """Delete exactly that version of a cluster-scoped object; gone already is success."""
         body = {"preconditions": {"uid": uid, "resourceVersion": resource_version}}
@@ -208,6 +251,7 @@ class Kube:
                 if error.code != HTTPStatus.NOT_FOUND:
                     raise
 
+    @state_write
     async def keep_config_map(self, namespace: str, body: Object) -> Object:
         """Create a ConfigMap of ours, or replace what it holds."""
         with effect("api create configmaps"):
@@ -219,6 +263,7 @@ class Kube:
             url = core_path("configmaps", namespace, body["metadata"]["name"])
             return await self.request("PUT", url, body)
 
+    @state_write
     async def delete_object(self, url: str, *, uid: str) -> None:
         """Delete exactly that object; gone already, or another one of that name, is success."""
         with effect("api delete " + url.split("/")[-2]):
@@ -228,6 +273,7 @@ class Kube:
                 if error.code not in CONFLICTS:
                     raise
 
+    @state_write
     async def patch_state(self, plural: str, namespace: str, name: str, spec: Object) -> Object:
         """Merge fields into the spec of an object of ours."""
         with effect(f"api patch {plural}"):
@@ -256,3 +302,24 @@ class Kube:
                     await asyncio.sleep(0.05)
                 else:
                     return
+
+
+def _answer_of(error: ApiError) -> str:
+    if isinstance(error, ApiUnavailableError):
+        return "unavailable"
+    if error.code == HTTPStatus.CONFLICT:
+        return "conflict"
+    return "not_found" if error.code == HTTPStatus.NOT_FOUND else "refused"
+
+
+def _untracked(meta: Mapping[str, Any]) -> Object:
+    """What ends the tracking of field owners, where nobody uses it.
+
+    The API server spends a third of a status write on it. Who applies (server-side, or kubectl's apply, which
+    may move there) needs it and keeps it; see docs/adr/0008.
+    """
+    managers = meta.get("managedFields") or ()
+    applied = any(
+        m.get("operation") == "Apply" or m.get("manager") == "kubectl-client-side-apply" for m in managers
+    )
+    return {} if applied or not managers else {"managedFields": [{}]}

@@ -150,16 +150,28 @@ class _Known(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every gauge, and what earlier operators of this home counted."""
-        yield _gauge("mainstay_build_info", "Always 1; the version is a label.", ["version"], {(mainstay.__version__,): 1})
-        yield _gauge("mainstay_queue_depth", "Keys being worked on or waiting for a worker.", [], {(): self._depth()})
+        yield _gauge(
+            "mainstay_build_info",
+            "Always 1; the version is a label.",
+            ["version"],
+            {(mainstay.__version__,): 1},
+        )
+        yield _gauge(
+            "mainstay_queue_depth", "Keys being worked on or waiting for a worker.", [], {(): self._depth()}
+        )
         yield from self._phases()
         yield self._stalled()
         yield from self._units()
         yield from self._ports()
         yield _gauge("mainstay_tasks_claimed", "Tasks that run or are about to.", [], {(): self._index.total})
-        yield _gauge("mainstay_tasks_limit", "Tasks that may run at once on this host.", [], {(): self._index.limit})
         yield _gauge(
-            "mainstay_jobs_waiting_for_slot", "Jobs that wait for room among those tasks.", [], {(): len(self._index.waiting)}
+            "mainstay_tasks_limit", "Tasks that may run at once on this host.", [], {(): self._index.limit}
+        )
+        yield _gauge(
+            "mainstay_jobs_waiting_for_slot",
+            "Jobs that wait for room among those tasks.",
+            [],
+            {(): len(self._index.waiting)},
         )
         yield from self._shutdowns()
 
@@ -226,8 +238,12 @@ class _Known(Collector):
         for _, pool_name in self._store.waiting.values():
             if (pool_name,) in waiting:
                 waiting[(pool_name,)] += 1
-        yield _gauge("mainstay_ports", "Ports of a pool: how many there are, and leased.", ["pool", "state"], ports)
-        yield _gauge("mainstay_runs_waiting_for_port", "Runs that wait for a port of a pool.", ["pool"], waiting)
+        yield _gauge(
+            "mainstay_ports", "Ports of a pool: how many there are, and leased.", ["pool", "state"], ports
+        )
+        yield _gauge(
+            "mainstay_runs_waiting_for_port", "Runs that wait for a port of a pool.", ["pool"], waiting
+        )
 
     def _shutdowns(self) -> Iterator[Metric]:
         known = self._metrics.shutdowns

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 from mainstay.core.inputs import config_map_refs
@@ -30,19 +32,25 @@ from mainstay.shell.kube import (
     core_path,
     path,
 )
+from mainstay.shell.metrics import Metrics
 from mainstay.shell.pools import POOL_WRITE_SECONDS, PoolCounter
-from mainstay.shell.queue import Queue
+from mainstay.shell.queue import CANCEL_SECONDS, Queue
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.runs import RunReconciler
 from mainstay.shell.store import HistoryLostError, Kind, Object, Store, key_of, version_of
 from mainstay.shell.sweep import Sweeper, TaskSweeper
+from mainstay.shell.writes import Writes
 
 logger = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 60.0
 WOKEN_AT_ONCE = 64
 """Runs of a pool that look again when a port may be free; whoever takes one wakes nobody, who gives one back does."""
-SHUTDOWN_SECONDS = 25.0
+
+PASS_SECONDS = 15.0
+"""What begun passes have to end once the operator is closing; writes have WRITE_SECONDS beyond that."""
+SHUTDOWN_SECONDS = 30.0
+"""The limit of a shutdown with everything that belongs to it."""
 
 WATCHED = (POOLS, LEASES, CONFIG_MAPS, RUNS, JOBS, BATCHES)
 """Every kind that is kept a copy of, in the order in which it is learned."""
@@ -66,7 +74,11 @@ class Operator:
         self.store = Store()
         self.index = JobIndex(tasks_at_once)
         self.queue: Queue[WorkKey] = Queue(self._work)
+        self.metrics = Metrics(self.store, self.index, lambda: self.queue.depth)
         self.lost: asyncio.Future[None] | None = None
+        self.closing = False
+        self.heard_at: float | None = None
+        """When the API server last answered anything, by the monotonic clock."""
         self._kube = kube
         self._runtime = runtime
         self._tasks_runtime = tasks
@@ -79,12 +91,15 @@ class Operator:
             self.store, kube, runtime, Executor(self.store, kube, runtime, Gatherer(self.store, runtime))
         )
         self._task_sweeper = TaskSweeper(self.index, kube, tasks)
+        self._writes = Writes(self._cut_off)
+        self._measure()
         self._jobs.changed = self._wake_batch
         self._batches.touched = lambda key: self.queue.add(("job", *key))
         self.index.room_made = self._wake_roomless
         self.store.port_freed = self._wake_waiting
         self.store.leases_changed = self._count_soon
-        self._tasks: list[asyncio.Task[None]] = []
+        self.loops: dict[str, asyncio.Task[None]] = {}
+        """What runs for as long as the operator does."""
         self._ready = False
         self._unseen: set[WorkKey] = set()
         self.caught_up = asyncio.Event()
@@ -93,6 +108,8 @@ class Operator:
     async def start(self) -> None:
         """Learn everything there is, then begin to work. Raises ApiError while the API server is away."""
         self.lost = asyncio.get_running_loop().create_future()
+        for writer in (self._kube, *self._reconcilers):
+            writer.finish = self._writes.finish
         for plural in WATCHED:
             await self._list(plural)
         for unit in await self._runtime.units():
@@ -108,26 +125,77 @@ class Operator:
             self.queue.add(("pool", "", name))
         for _, name in self.store.leases.objects:
             self._check_lease(name)
-        self._spawn(self._recorder.run())
-        self._spawn(self._listen())
-        self._spawn(self._listen_to_tasks())
-        self._spawn(self._resync())
+        self._spawn("recorder", self._recorder.run())
+        self._spawn("runs", self._listen())
+        self._spawn("tasks", self._listen_to_tasks())
+        self._spawn("resync", self._resync())
 
     async def close(self) -> None:
-        """Finish begun work, at most SHUTDOWN_SECONDS; units go on without us."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        try:
-            async with asyncio.timeout(SHUTDOWN_SECONDS):
-                await self.queue.close()
-        except TimeoutError:
-            logger.warning("shutdown: %d objects were still being worked on", self.queue.depth)
+        """Take no new keys, finish begun passes and writes, cut off the rest; units go on without us.
+
+        At most PASS_SECONDS + WRITE_SECONDS and a little. Idempotent.
+        """
+        if self.closing:
+            return
+        began = time.monotonic()
+        self.closing = True
+        self.queue.shut()
+        self.metrics.shutdowns.began()
+        for reconciler in self._reconcilers:
+            reconciler.closing = True
+        self._writes.close()
+        recorder = self.loops.get("recorder")
+        await _cancelled(loop for loop in self.loops.values() if loop is not recorder)
+        for key in await self.queue.close(PASS_SECONDS):
+            logger.error("shutdown: work on %s %s/%s was cut off after %.0f s", *key, PASS_SECONDS)
+            self._cut_off("reconcile")
+        await self._writes.drain()
+        if recorder is not None:
+            await _cancelled([recorder])  # the last: it tells what the others came to
+        seconds = time.monotonic() - began
+        self.metrics.shutdowns.ended(seconds)
+        logger.info("stopped in %.2f s", seconds)
+
+    # --- what is measured
+
+    @property
+    def unseen(self) -> int:
+        """How many of the objects that existed at the start nobody has looked at yet."""
+        return len(self._unseen)
+
+    @property
+    def _reconcilers(self) -> tuple[RunReconciler, JobReconciler, BatchReconciler]:
+        return self._runs, self._jobs, self._batches
+
+    def _measure(self) -> None:
+        measured = self.metrics
+        self._kube.answered = self._answered
+        self.queue.retried = lambda key: measured.retried(key[0])
+        self._runs.passed = partial(measured.passed, "run")
+        self._jobs.passed = partial(measured.passed, "job")
+        self._batches.passed = partial(measured.passed, "batch")
+        self._runs.gathered = lambda key, s: measured.saw_units("runs", key, (s.unit.state,) if s else ())
+        self._jobs.gathered = lambda key, s: measured.saw_units(
+            "jobs", key, [unit.state for unit in s.units.values()] if s else ()
+        )
+        self._jobs.restarted = partial(measured.recovered, "restarted")
+
+    def _answered(self, verb: str, answer: str, seconds: float) -> None:
+        if answer != "unavailable":
+            self.heard_at = time.monotonic()
+        self.metrics.answered(verb, answer, seconds)
+
+    def _cut_off(self, operation: str) -> None:
+        self.metrics.shutdowns.cut[operation] += 1
 
     # --- events in
 
     def on_event(self, plural: str, deleted: bool, obj: Object) -> None:
         """One watch event. Late and repeated ones do no harm."""
+        self.metrics.watched(plural)
+        self._take_in(plural, deleted, obj)
+
+    def _take_in(self, plural: str, deleted: bool, obj: Object) -> None:
         if plural == CONFIG_MAPS:
             obj = _only_data(obj)
         before = self.store.runs.objects.get(key_of(obj)) if plural == RUNS else None
@@ -243,35 +311,44 @@ class Operator:
             self.caught_up.set()
 
     async def _work(self, key: WorkKey) -> float | None:
-        what, namespace, name = key
+        began = time.monotonic()
         try:
-            match what:
-                case "run":
-                    return await self._runs.reconcile((namespace, name))
-                case "job":
-                    return await self._jobs.reconcile((namespace, name))
-                case "batch":
-                    return await self._batches.reconcile((namespace, name))
-                case "unit":
-                    return await self._sweeper.unit(f"{namespace}.{name}")
-                case "task":
-                    return await self._task_sweeper.unit(f"{namespace}.{name}")
-                case "lease":
-                    return await self._sweeper.lease(name)
-                case _:
-                    return await self._pools.count(name)
-        except HistoryLostError as error:
-            self._give_up(error)
+            again = await self._visit(key)
+        except Exception as error:
+            self.metrics.passed(key[0], "error")
+            if isinstance(error, HistoryLostError):
+                self._give_up(error)
             raise
         finally:
+            self.metrics.visited(key[0], time.monotonic() - began)
             self._saw(key)
+        if key[0] not in ("run", "job", "batch"):  # those tell of each pass
+            self.metrics.passed(key[0], "wait")
+        return again
+
+    async def _visit(self, key: WorkKey) -> float | None:
+        what, namespace, name = key
+        match what:
+            case "run":
+                return await self._runs.reconcile((namespace, name))
+            case "job":
+                return await self._jobs.reconcile((namespace, name))
+            case "batch":
+                return await self._batches.reconcile((namespace, name))
+            case "unit":
+                return await self._sweeper.unit(f"{namespace}.{name}")
+            case "task":
+                return await self._task_sweeper.unit(f"{namespace}.{name}")
+            case "lease":
+                return await self._sweeper.lease(name)
+            case _:
+                return await self._pools.count(name)
 
     # --- loops
 
-    def _spawn(self, loop: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(loop)
+    def _spawn(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
+        task = self.loops[name] = asyncio.create_task(loop, name=name)
         task.add_done_callback(self._ended)
-        self._tasks.append(task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:
@@ -302,10 +379,14 @@ class Operator:
         """What no event told us: compare with a list now and then, and look for units without an owner."""
         while True:
             try:
-                for name in await self._sweeper.orphans():
-                    self.queue.add(("unit", *object_key(name)))
-                for name in await self._task_sweeper.orphans():
-                    self.queue.add(("task", *object_key(name)))
+                for scope, what, sweeper in (
+                    ("runs", "unit", self._sweeper),
+                    ("jobs", "task", self._task_sweeper),
+                ):
+                    names = await sweeper.orphans()
+                    self.metrics.ownerless[scope] = len(names)
+                    for name in names:
+                        self.queue.add((what, *object_key(name)))
             except (ApiError, RuntimeUnavailableError) as error:
                 logger.debug("sweep put off: %s", error)
             await asyncio.sleep(RESYNC_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - a jitter
@@ -332,12 +413,21 @@ class Operator:
                 )
             for item in page.get("items", ()):
                 seen.add(key_of(item))
-                self.on_event(plural, False, item)
+                self._take_in(plural, False, item)
         kind.newest = max(kind.newest, version)
         for key in [k for k in kind.objects if k not in seen]:
             obj = kind.objects[key]
             if version_of(obj) <= version:
-                self.on_event(plural, True, obj)
+                self._take_in(plural, True, obj)
+
+
+async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel them and see them end."""
+    cancelled = list(tasks)
+    for task in cancelled:
+        task.cancel()
+    if cancelled:
+        await asyncio.wait(cancelled, timeout=CANCEL_SECONDS)
 
 
 def _only_data(config_map: Object) -> Object:

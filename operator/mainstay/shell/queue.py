@@ -19,6 +19,9 @@ WORKERS = 64
 INITIAL_BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 30.0
 
+CANCEL_SECONDS = 1.0
+"""What cancelled work has to end; it should take no time at all."""
+
 
 class Queue(Generic[K]):
     """Calls `work(key)` for every key added, at least once after its last `add`.
@@ -34,7 +37,10 @@ class Queue(Generic[K]):
         self._dirty: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
+        self._busy: set[K] = set()
         self._closed = False
+        self.retried: Callable[[K], None] = lambda _: None
+        """Called when work on a key failed and is to be tried again."""
 
     def add(self, key: K) -> None:
         """Work on the key now, or once more when it is being worked on."""
@@ -66,25 +72,42 @@ class Queue(Generic[K]):
         """Keys being worked on or waiting for a worker."""
         return len(self._running)
 
-    async def close(self) -> None:
-        """Stop taking keys and let begun work end; what still runs after that is cancelled by the caller."""
+    def shut(self) -> None:
+        """Take no more keys, and begin no work on those that wait."""
         self._closed = True
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        if self._running:
-            await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def close(self, seconds: float | None = None) -> list[K]:
+        """Let begun work end, for so many seconds, and cancel the rest; the keys whose work was cut off."""
+        self.shut()
+        tasks = list(self._running.values())
+        if not tasks:
+            return []
+        try:
+            await asyncio.wait(tasks, timeout=seconds)
+        finally:
+            cut = list(self._busy)
+            for task in tasks:
+                task.cancel()
+        await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+        return cut
 
     async def _run(self, key: K) -> None:
         again: float | None = None
-        async with self._slots:
-            while True:
-                self._dirty.discard(key)
-                again = await self._once(key)
-                if self._closed or key not in self._dirty:
-                    break
-        self._dirty.discard(key)
-        del self._running[key]
+        try:
+            async with self._slots:
+                while not self._closed:
+                    self._dirty.discard(key)
+                    self._busy.add(key)
+                    again = await self._once(key)
+                    if key not in self._dirty:
+                        break
+        finally:
+            self._busy.discard(key)
+            self._dirty.discard(key)
+            del self._running[key]
         if again is not None:
             self.add_after(key, again)
 
@@ -95,6 +118,7 @@ class Queue(Generic[K]):
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             wait = delay(failures, initial=INITIAL_BACKOFF_SECONDS, cap=MAX_BACKOFF_SECONDS)
             level = logging.DEBUG if failures < 4 else logging.WARNING
+            self.retried(key)
             logger.log(level, "%s failed %d times, again in %.2f s", key, failures, wait, exc_info=True)
             return wait
         self._failures.pop(key, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar, Generic, TypeVar
@@ -16,6 +17,7 @@ from mainstay.core.backoff import delay
 from mainstay.core.plan import Act, ActAll, Action, Plan, Wait, Write
 from mainstay.shell.kube import ApiError, Kube, path
 from mainstay.shell.store import HistoryLostError, Key, Kind, Object, version_of
+from mainstay.shell.writes import Finish, plainly
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,12 @@ class Reconciler(ABC, Generic[S, T, M]):
         self._memories: dict[Key, M] = {}
         self.closing = False
         """Finish the pass that was begun, and begin none."""
+        self.finish: Finish = plainly
+        """How a write is awaited, together with what our copy learns from its answer."""
+        self.passed: Callable[[str], None] = lambda _: None
+        """Called with what a pass came to, see `metrics.RESULTS`."""
+        self.gathered: Callable[[Key, S | None], None] = lambda *_: None
+        """Called with every snapshot; None when the object is gone."""
 
     # -- what a kind has of its own
 
@@ -102,9 +110,12 @@ class Reconciler(ABC, Generic[S, T, M]):
             try:
                 snapshot = await self._snapshot(key, memory)
             except ValidationError as error:
+                self.passed("unreadable")
                 await self._unreadable(key, error)
                 return None
+            self.gathered(key, snapshot)
             if snapshot is None:
+                self.passed("gone")
                 self._memories.pop(key, None)
                 return None
             plan = self._decide(snapshot)
@@ -112,36 +123,44 @@ class Reconciler(ABC, Generic[S, T, M]):
                 case Write(status=status):
                     memory.polls = memory.repeats = 0
                     memory.last_act = None
-                    await self._write(key, snapshot, status)
+                    self.passed("write" if await self._write(key, snapshot, status) else "conflict")
                 case Act() | ActAll():
                     memory.polls = 0
                     actions = (plan.action,) if isinstance(plan, Act) else plan.actions
                     memory.repeats = memory.repeats + 1 if actions == memory.last_act else 0
                     memory.last_act = actions
                     await self._act(key, snapshot, actions, memory)
+                    self.passed("act")
                     if memory.repeats:
                         # Decided again although it was just done: its effect shows later, or not at all.
                         return delay(memory.repeats, initial=FIRST_POLL_SECONDS, cap=2.0)
                 case Wait(poll=True):
+                    self.passed("wait")
                     memory.polls += 1
                     return delay(memory.polls, initial=FIRST_POLL_SECONDS, cap=LAST_POLL_SECONDS)
                 case Wait(seconds=seconds):
+                    self.passed("wait")
                     memory.polls = memory.repeats = 0
                     return seconds
         return 0.0
 
-    async def _write(self, key: Key, snapshot: S, status: T) -> None:
+    async def _write(self, key: Key, snapshot: S, status: T) -> bool:
+        """Whether it was written; False when the object had moved on."""
         obj = self._objects.objects.get(key)
         if obj is None or obj["metadata"]["resourceVersion"] != self._seen(snapshot):
-            return  # it changed while we decided
+            return False  # it changed while we decided
         self._claims(snapshot, status)
         try:
-            answer = await self._kube.put_status(self.plural, obj, status.wire())
+            await self.finish("put_status", self._put_status(obj, snapshot, status))
         except ApiError as error:
             if error.code in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
                 await self.refresh(key)
-                return
+                return False
             raise
+        return True
+
+    async def _put_status(self, obj: Object, snapshot: S, status: T) -> None:
+        answer = await self._kube.put_status(self.plural, obj, status.wire())
         self._put(answer)
         self._written(snapshot, status, answer)
 
@@ -161,6 +180,9 @@ class Reconciler(ABC, Generic[S, T, M]):
         obj = self._objects.objects.get(key)
         if obj is None:
             return
+        await self.finish("set_finalizer", self._set_finalizer(obj, present=present))
+
+    async def _set_finalizer(self, obj: Object, *, present: bool) -> None:
         answer = await self._kube.set_finalizer(self.plural, obj, present=present)
         if present or answer.get("metadata", {}).get("finalizers"):
             self._put(answer)

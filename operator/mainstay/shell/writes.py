@@ -22,7 +22,7 @@ WRITE_SECONDS = 5.0
 class Finish(Protocol):
     """How a state write is awaited; `operation` is a word of a closed set, for the metric."""
 
-    def __call__(self, operation: str, write: Coroutine[Any, Any, T]) -> Awaitable[T]:
+    def __call__(self, operation: str, write: Coroutine[Any, Any, T], /) -> Awaitable[T]:
         """Return what the write returns."""
         ...
 
@@ -69,7 +69,10 @@ class Writes:
         if task.done():
             return
         operation = self._begun[task]
-        logger.error("shutdown: %s was cut off after %.0f s; whether it counts, the next operator reads",
-                     operation, WRITE_SECONDS)
+        logger.error(
+            "shutdown: %s was cut off after %.0f s; whether it counts, the next operator reads",
+            operation,
+            WRITE_SECONDS,
+        )
         self._cut(operation)
         task.cancel()
