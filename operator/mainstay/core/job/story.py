@@ -14,8 +14,6 @@ def events(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[Event]:
     """What happened between two statuses that is worth telling."""
     if new.resumes > old.resumes:
         yield Event("Normal", "Resumed", f"goes on after {new.last_completed_phase or 'its beginning'}")
-    elif old.started_at is None and new.started_at is not None:
-        yield Event("Normal", "Started", f"on step {new.current_step}" if new.current_step else "begun")
     before = {t.name: t for t in _tasks(old)}
     for task in _tasks(new):
         yield from _task(before.get(task.name), task)
