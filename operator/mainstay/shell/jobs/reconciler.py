@@ -43,7 +43,7 @@ class JobReconciler(Reconciler[JobSnapshot, PhasedJobStatus, JobMemory]):
         self._gatherer = JobGatherer(store, index, runtime)
         self._executor = JobExecutor(store, kube, runtime)
         self.changed: Callable[[Object], None] = lambda _: None
-        """Called with a job whose status was written."""
+        """Called with a job whose status was written, or that is gone."""
         self.restarted: Callable[[int], None] = lambda _: None
         """Called with how many tasks are run again because their attempt was lost or cut off."""
 
@@ -63,7 +63,10 @@ class JobReconciler(Reconciler[JobSnapshot, PhasedJobStatus, JobMemory]):
         return self._index.put_job(obj)
 
     def _drop(self, obj: Object) -> bool:
-        return self._index.drop_job(obj)
+        dropped = self._index.drop_job(obj)
+        if dropped:  # by our own last write: the watch tells its batch nothing new
+            self.changed(obj)
+        return dropped
 
     def _claims(self, snapshot: JobSnapshot, status: PhasedJobStatus) -> None:
         meta = snapshot.job.metadata
