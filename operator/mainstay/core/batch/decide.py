@@ -32,6 +32,12 @@ AT_ONCE = 16
 """Jobs made or deleted in one pass, so that others get their turn."""
 COUNT_SECONDS = 1.0
 """Counts alone are written at most that often."""
+CLOCK_SECONDS = 0.001
+"""A shorter wait is none."""
+TAKEN_SECONDS = 10.0
+"""How often to look whether a name that another job has is free: no event of that job tells us."""
+GOING_SECONDS = 1.0
+"""How often to look whether the jobs of a deleted batch are gone: our own last act on a job may be all that tells it."""
 ACTIVE = (JobPhase.PENDING, JobPhase.IN_PROGRESS)
 OVER = (BatchPhase.COMPLETED, BatchPhase.PARTIALLY_COMPLETED, BatchPhase.FAILED, BatchPhase.CANCELLED)
 
@@ -72,8 +78,9 @@ def decide(s: BatchSnapshot) -> BatchPlan:
     status = _outlook(s)
     if status != s.batch.status:
         counts_only = _without_counts(status) == _without_counts(s.batch.status)
-        if counts_only and s.counted_seconds_ago < COUNT_SECONDS:
-            return _acts(s, COUNT_SECONDS - s.counted_seconds_ago)
+        left = COUNT_SECONDS - s.counted_seconds_ago
+        if counts_only and left >= CLOCK_SECONDS:
+            return _acts(s, left)
         return Write(status)
     return _acts(s, None)
 
@@ -92,7 +99,9 @@ def _acts(s: BatchSnapshot, seconds: float | None) -> BatchPlan:
         active = sum(1 for job in s.jobs.values() if job.phase in ACTIVE)
         fresh = [job.name for job in s.batch.spec.jobs if job.name not in known]
         acts += [CreateJob(name) for name in fresh[: max(0, s.batch.spec.parallelism - active)]]
-    return ActAll(tuple(acts[:AT_ONCE])) if acts else Wait(seconds)
+    if acts:
+        return ActAll(tuple(acts[:AT_ONCE]))
+    return Wait(TAKEN_SECONDS if s.taken and seconds is None else seconds)
 
 
 def _teardown(s: BatchSnapshot) -> BatchPlan:
@@ -100,7 +109,7 @@ def _teardown(s: BatchSnapshot) -> BatchPlan:
     acts = tuple(DeleteJob(name, child.uid) for name, child in s.jobs.items() if not child.deleting)
     if acts:
         return ActAll(acts[:AT_ONCE])
-    return Wait() if s.jobs else Act(RemoveFinalizer())
+    return Wait(GOING_SECONDS) if s.jobs else Act(RemoveFinalizer())
 
 
 def _outlook(s: BatchSnapshot) -> JobBatchStatus:
@@ -155,7 +164,7 @@ def _counts(s: BatchSnapshot, created: tuple[str, ...]) -> JobCounts:
         return sum(1 for job in s.jobs.values() if job.phase is phase)
 
     gone = sum(1 for name in created if name not in s.jobs)
-    total = max(len(s.batch.spec.jobs), len(created))
+    total = len({*created, *(job.name for job in s.batch.spec.jobs)})
     return JobCounts(
         total=total,
         pending=number(JobPhase.PENDING) + total - gone - len(s.jobs),

@@ -52,7 +52,7 @@ def _step(d: Draft, step: Step, *, claim: bool) -> Halt | None:
         try:
             wanted = d.true(step.when)
         except ExpressionError as error:
-            return _expression_failed(d, step.name, step.name, f"when of step {step.name}: {error}")
+            return _expression_failed(d, step.name, None, f"when of step {step.name}: {error}")
         if not wanted:
             _skip_step(d, step)
             return None
@@ -289,9 +289,11 @@ def _any_live(d: Draft, phase: Phase) -> bool:
     return any(d.tasks[task.name].state in CLAIMED for task in phase.tasks)
 
 
-def _expression_failed(d: Draft, step: str, phase: str, words: str) -> Halt:
-    d.fail(step, phase, phase, reasons.EXPRESSION_FAILED, words)
+def _expression_failed(d: Draft, step: str, phase: str | None, words: str) -> Halt:
+    """What must be known before the phase, or without one the step itself, can't be known."""
+    where = phase or step
+    d.fail(step, where, where, reasons.EXPRESSION_FAILED, words)
     d.step(step, state=StepState.FAILED, message=words[:1024])
-    if phase in d.phases:
+    if phase is not None:
         d.phase(phase, state=StepState.FAILED, message=words[:1024])
     return Halt.FAILED

@@ -42,6 +42,9 @@ JobPlan = Plan[PhasedJobStatus]
 LAZY_SECONDS = 1.0
 """How long a completion that lets nothing start may wait for others, to be told in one write. It is on disk already."""
 
+CLOCK_SECONDS = 0.001
+"""What `now` of a snapshot is rounded to: a shorter wait is none."""
+
 
 def decide(s: JobSnapshot) -> JobPlan:
     """What to do next. Pure: the same snapshot always gives the same plan."""
@@ -213,9 +216,9 @@ def _lazy(d: Draft, status: PhasedJobStatus) -> float | None:
     changed = {name for name, t in d.tasks.items() if t != before.get(name)}
     if changed - d.ended.keys():
         return None
-    age = d.s.now.timestamp() - min(d.ended.values())
-    left = LAZY_SECONDS - max(0.0, age)
-    return left if left > 0 else None
+    age = abs(d.s.now.timestamp() - min(d.ended.values()))  # a clock that was set back delays nothing
+    left = LAZY_SECONDS - age
+    return left if left >= CLOCK_SECONDS else None
 
 
 def _acts(d: Draft, wait: Wait) -> JobPlan:

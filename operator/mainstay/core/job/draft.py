@@ -60,6 +60,9 @@ class Draft:
         self.actions = {action.name: action for action in old.actions}
         self.failure: Failure | None = old.last_failure
         self.acts: list[JobEffect] = []
+        self.taken: dict[
+            str, Mapping[str, Any]
+        ] = {}  # outputs that status has no room for, taken in just now
         self.timers: list[float] = []  # seconds after which something is due
         self.ended: dict[str, float] = {}  # tasks seen to have completed in this pass → when, epoch seconds
         self.done = False
@@ -96,7 +99,8 @@ class Draft:
     def outputs(self) -> dict[str, Any]:
         """Every task's outputs, wherever they are kept."""
         kept: dict[str, Any] = {name: {} for name, t in self.tasks.items() if t.state is TaskState.COMPLETED}
-        return {**kept, **{k: v for k, v in self.s.outputs.items() if k in self.tasks}, **self.context}
+        stored = {k: v for k, v in self.s.outputs.items() if k in self.tasks}
+        return {**kept, **stored, **self.taken, **self.context}
 
     def answer(self, name: str) -> Answer:
         """What the user gave for a pending action."""
@@ -135,12 +139,20 @@ class Draft:
         if verdict.status == self.tasks[name]:
             return
         if verdict.outputs is not None and not self._keep(name, verdict):
+            self._hold(name, verdict.status)
             return
         self.tasks[name] = self._with_ref(name, verdict)
         if verdict.asks is not None:
             self.ask(name, self.s.graph.places[name].step, verdict.asks)
         if verdict.ended_at is not None and verdict.status.state is TaskState.COMPLETED:
             self.ended[name] = verdict.ended_at
+
+    def _hold(self, name: str, t: TaskStatus) -> None:
+        """Claim what the unit remembers and status does not, so that nothing starts it anew meanwhile."""
+        if self.tasks[name].state not in CLAIMED:
+            self.task(
+                name, state=TaskState.STARTING, attempt=t.attempt, started_at=t.started_at, retry_at=None
+            )
 
     def _keep(self, name: str, verdict: Verdict) -> bool:
         """Whether the outputs are kept, or wait for an act."""
@@ -153,6 +165,7 @@ class Draft:
         self.context.pop(name, None)
         attempt = verdict.status.attempt
         if self.s.stored.get(name) == attempt:
+            self.taken[name] = verdict.outputs
             return True
         self.acts.append(StoreOutputs(name, attempt))
         return False

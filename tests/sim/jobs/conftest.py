@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.sim.jobs.clock import manual_jobs
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _job_clock(_clock: None) -> Iterator[None]:
+    with manual_jobs():
+        yield
