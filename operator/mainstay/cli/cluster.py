@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from mainstay.cli.console import fail
 from mainstay.cli.home import Home
-from mainstay.shell.kube import RUNS, ApiError, ApiUnavailableError, Kube, Object, path
+from mainstay.cli.names import Kind, Ref
+from mainstay.shell.kube import ApiError, ApiUnavailableError, Kube, Object, path
 
 T = TypeVar("T")
 
@@ -23,6 +24,10 @@ class Target:
     namespace: str = "default"
     kubeconfig: str | None = None
     context: str | None = None
+
+    def say(self, command: str) -> str:
+        """A command to tell the user, with the namespace where it needs one."""
+        return f"mainstay {command}" + (f" -n {self.namespace}" if self.namespace != "default" else "")
 
     @property
     def config_file(self) -> str | None:
@@ -66,13 +71,25 @@ def call(target: Target, work: Callable[[Kube], Coroutine[Any, Any, T]]) -> T:
         raise
 
 
+async def get(kube: Kube, target: Target, wanted: Ref) -> Object:
+    """Return the object, or end the command."""
+    obj = await kube.get(path(wanted.kind.plural, target.namespace, wanted.name))
+    if obj is None:
+        fail(await _missing(kube, target, wanted))
+    return obj
+
+
+async def _missing(kube: Kube, target: Target, wanted: Ref) -> str:
+    words = (
+        f'no {wanted.kind.told} "{wanted.name}" in namespace {target.namespace}. '
+        "`mainstay status` lists what there is; -n names another namespace."
+    )
+    for kind in Kind:
+        if kind is not wanted.kind and await kube.get(path(kind.plural, target.namespace, wanted.name)):
+            words += f" There is a {kind.told} of this name: {kind.word}/{wanted.name}."
+    return words
+
+
 async def get_run(kube: Kube, target: Target, name: str) -> Object:
     """Return the run, or end the command."""
-    name = name.rpartition("/")[2]  # as kubectl prints it: strategyrun.mainstay.dev/name
-    obj = await kube.get(path(RUNS, target.namespace, name))
-    if obj is None:
-        fail(
-            f'no StrategyRun "{name}" in namespace {target.namespace}. '
-            "`mainstay status` lists what there is; -n names another namespace."
-        )
-    return obj
+    return await get(kube, target, Ref(Kind.RUN, name))

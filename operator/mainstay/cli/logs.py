@@ -1,4 +1,4 @@
-"""`mainstay logs`: what a run wrote, read from its files; nothing but the files is needed."""
+"""`mainstay logs`: what a run or a task wrote, read from its files; nothing but the files is needed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Optional
 
 import typer
 
 from mainstay.cli.console import fail
 from mainstay.cli.home import Home
+from mainstay.cli.names import Kind, ref
 from mainstay.cli.options import HomeOption, NamespaceOption, home_of
 from mainstay.core.names import unit_name
 
@@ -22,23 +23,40 @@ CHUNK = 1 << 16
 
 def logs(
     name: Annotated[
-        str, typer.Argument(help="A StrategyRun; with --system etcd, kube-apiserver or operator.")
+        str, typer.Argument(help="A run, or job/NAME; with --system etcd, kube-apiserver or operator.")
     ],
+    task: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads it at run time
+        typer.Argument(
+            help="A task of the job. Without it: a list of those that have logs.", show_default=False
+        ),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on as it writes, over restarts too.")
     ] = False,
     previous: Annotated[
-        bool, typer.Option("--previous", "-p", help="What the process before the present one wrote.")
+        bool,
+        typer.Option(
+            "--previous", "-p", help="What the process, or the attempt, before the present one wrote."
+        ),
     ] = False,
     tail: Annotated[int, typer.Option("--tail", help="Lines of each stream; -1 for all.")] = 100,
     system: Annotated[bool, typer.Option("--system", help="A part of Mainstay itself.")] = False,
     namespace: NamespaceOption = "default",
     home: HomeOption = None,
 ) -> None:
-    """Print what a run wrote: its standard output here on standard output, its errors on standard error."""
+    """Print what a run or a task wrote: its output here on standard output, its errors on standard error."""
     place = home_of(home)
-    directory = _directory(place, name, namespace, system=system)
-    streams = [(directory / "stdout.log", sys.stdout.buffer), (directory / "stderr.log", sys.stderr.buffer)]
+    one = ref(name)
+    if one.kind is Kind.JOB and not system:
+        _task_logs(place, namespace, one.name, task, follow, previous, tail)
+        return
+    if one.kind is Kind.BATCH:
+        fail(f"{one} writes nothing itself; its jobs do: mainstay logs job/{one.name}-JOB TASK")
+    if task is not None:
+        fail(f"{name} is a run and has no tasks; a job is job/{name}")
+    directory = _directory(place, one.name, namespace, system=system)
+    streams = _streams(directory)
     if previous:
         _previous(place, directory, streams, tail)
         return
@@ -52,6 +70,38 @@ def logs(
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+def _task_logs(
+    home: Home, namespace: str, job: str, task: str | None, follow: bool, previous: bool, tail: int
+) -> None:
+    from mainstay.cli import tasklogs
+
+    if task is None:
+        tasklogs.list_tasks(home, namespace, job)
+        return
+    directory = tasklogs.log_directory(home, namespace, job, task, previous=previous)
+    positions = [_print_tail(path, sink, tail) for path, sink in _streams(directory)]
+    if not follow or previous:
+        return
+    try:
+        while True:
+            later = tasklogs.newer(
+                home, namespace, job, task, directory
+            )  # before the last look at the present
+            for index, (path, sink) in enumerate(_streams(directory)):
+                positions[index] = _print_new(path, sink, positions[index])
+            if later is not None:
+                directory, positions = later, [0, 0]
+                tasklogs.tell_attempt(directory)
+            else:
+                time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _streams(directory: Path) -> list[tuple[Path, IO[bytes]]]:
+    return [(directory / "stdout.log", sys.stdout.buffer), (directory / "stderr.log", sys.stderr.buffer)]
 
 
 def _directory(home: Home, name: str, namespace: str, *, system: bool) -> Path:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 import mainstay
+from mainstay.cli.answer import input_
 from mainstay.cli.brake import release, stop
 from mainstay.cli.crds import crds
+from mainstay.cli.jobstate import cancel
 from mainstay.cli.logs import logs
 from mainstay.cli.operator import operator
+from mainstay.cli.resume import resume
 from mainstay.cli.status import env, status
 from mainstay.cli.up import down, up
-from mainstay.cli.verbs import pause, restart, resume, run, start
+from mainstay.cli.verbs import pause, restart, run, start
 
 app = typer.Typer(
     name="mainstay",
@@ -40,17 +44,18 @@ def root(
     """Declare what should run; every restart and every resume is just re-reconciliation."""
 
 
-_INSTALLATION = "On this machine"
-_RUNS = "Runs"
-_CLUSTERS = "Clusters"
+_NAMES: dict[Callable[..., None], str] = {input_: "input"}
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "On this machine": (up, down, status, env),
+    "Runs and jobs": (start, pause, resume, logs),
+    "Runs": (run, stop, restart, release),
+    "Jobs": (input_, cancel),
+    "Clusters": (operator, crds),
+}
 
-for panel, commands in {
-    _INSTALLATION: (up, down, status, env),
-    _RUNS: (run, start, stop, pause, resume, restart, release, logs),
-    _CLUSTERS: (operator, crds),
-}.items():
+for panel, commands in _PANELS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
+        app.command(_NAMES.get(command), rich_help_panel=panel)(command)
 
 
 def main() -> None:

@@ -27,6 +27,27 @@ ContextOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--context", help="Context of the kubeconfig.", show_default=False),
 ]
+WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the state is reached.")]
+NoWaitOption = Annotated[
+    bool, typer.Option("--wait", help="Follow until it is reached, with progress.", show_default=False)
+]
+TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait at most.")]
+NoTimeoutOption = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--timeout",
+        help="Seconds to wait at most. Default: 60 for runs, no limit for jobs.",
+        show_default=False,
+    ),
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print what it would do instead of doing it: the equivalent YAML.",
+        show_default=False,
+    ),
+]
 OutputOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--output", "-o", help="json or yaml instead of a table.", show_default=False),

@@ -6,21 +6,31 @@ import asyncio
 import json
 import os
 import shlex
-from datetime import UTC, datetime
-from typing import Any
+from http import HTTPStatus
+from typing import Annotated, Any, Optional
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from mainstay.cli.cluster import Target, connection
+from mainstay.cli.cluster import Target, call, connection, get
 from mainstay.cli.console import fail, note, out, show, table
-from mainstay.cli.options import HomeOption, OutputOption, home_of
-from mainstay.cli.verbs import condition
+from mainstay.cli.names import Kind, Ref, ref
+from mainstay.cli.options import (
+    ContextOption,
+    HomeOption,
+    KubeconfigOption,
+    NamespaceOption,
+    OutputOption,
+    home_of,
+    target_of,
+)
+from mainstay.cli.words import age, condition
 from mainstay.runtime.base import GONE, RuntimeUnavailableError
-from mainstay.shell.kube import RUNS, ApiError, Kube, Object, path
+from mainstay.shell.kube import BATCHES, JOBS, RUNS, ApiError, Kube, Object, path
 
 NOT_RUNNING = "not running"
+STUCK_SHOWN = 20
 _COLOURS = {"True": "green", "False": "red", "Unknown": "yellow"}
 
 
@@ -35,22 +45,32 @@ def env(home: HomeOption = None) -> None:
         typer.echo(f'export PATH={shlex.quote(str(place.bin))}:"$PATH"')
 
 
-def status(home: HomeOption = None, output: OutputOption = None) -> None:
-    """Show the parts of Mainstay on this machine and every run, with what is wrong."""
-    target = Target(home_of(home))
+def status(
+    name: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads it at run time
+        typer.Argument(
+            help="One run, job/NAME or batch/NAME, in depth. Default: everything.", show_default=False
+        ),
+    ] = None,
+    namespace: NamespaceOption = "default",
+    home: HomeOption = None,
+    output: OutputOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Show the parts of Mainstay on this machine, every run, job and batch, what is wrong and what to do next."""
+    if output not in (None, "json", "yaml"):
+        fail(f"-o {output}: json or yaml")
+    target = target_of(home, namespace, kubeconfig, context)
+    if name is not None:
+        _one(target, ref(name), output)
+        return
     if not target.home.exists:
         fail(f"{target.home.root} is not in use; `mainstay up` starts there")
-    told = asyncio.run(_status(target))
-    if output == "json":
-        typer.echo(json.dumps(told, indent=2))
-        return
-    if output == "yaml":
-        import yaml
-
-        typer.echo(yaml.safe_dump(told, sort_keys=False), nl=False)
-        return
+    told, objects = asyncio.run(_status(target))
     if output is not None:
-        fail(f"-o {output}: json or yaml")
+        _print(told, output)
+        return
     out.print(f"home: {told['home']}   api: {told['api']}")
     out.print()
     parts = table("PART", "STATE", "PID", "RESTARTS")
@@ -67,33 +87,108 @@ def status(home: HomeOption = None, output: OutputOption = None) -> None:
         show(local)
         raise typer.Exit(1)
     show(_table(told["runs"]))
+    _show_jobs(target, *objects)
     if missing:
         note(f"{', '.join(missing)}: not running; `mainstay up` starts it. What stands above may be old.")
         raise typer.Exit(1)
 
 
-async def _status(target: Target) -> dict[str, Any]:
+def _print(told: Any, output: str) -> None:
+    if output == "json":
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        import yaml
+
+        typer.echo(yaml.safe_dump(told, sort_keys=False), nl=False)
+
+
+def _one(target: Target, wanted: Ref, output: str | None) -> None:
+    """One object in depth; with -o as it is."""
+    from mainstay.cli import jobtree
+    from mainstay.cli.jobs import jobs_of
+
+    async def work(kube: Kube) -> tuple[Object, dict[str, Object]]:
+        obj = await get(kube, target, wanted)
+        return obj, await jobs_of(kube, target, obj) if wanted.kind is Kind.BATCH else {}
+
+    obj, children = call(target, work)
+    if output is not None:
+        obj["metadata"].pop("managedFields", None)
+        _print(obj, output)
+        return
+    match wanted.kind:
+        case Kind.JOB:
+            jobtree.show_job(target, obj)
+        case Kind.BATCH:
+            jobtree.show_batch(target, obj, children)
+        case Kind.RUN:
+            show(_table([_row(obj)]))
+            out.print(f"\nkubectl describe srun {wanted.name} -n {target.namespace}")
+
+
+def _show_jobs(target: Target, batches: list[Object], jobs: list[Object]) -> None:
+    """Batches, then jobs; of a batch's jobs only those that need somebody."""
+    from mainstay.cli import jobtree
+    from mainstay.cli.jobs import batch_of
+
+    if batches:
+        out.print()
+        show(jobtree.batches_table(target, batches))
+    alone = [job for job in jobs if batch_of(job) is None]
+    stuck = [job for job in jobs if batch_of(job) is not None and jobtree.needs_someone(job)]
+    if shown := [*alone, *stuck[:STUCK_SHOWN]]:
+        out.print()
+        show(jobtree.jobs_table(target, shown))
+    if len(stuck) > STUCK_SHOWN:
+        note(
+            f"and {len(stuck) - STUCK_SHOWN} more jobs of batches that need somebody; `mainstay status batch/NAME`"
+        )
+
+
+async def _status(target: Target) -> tuple[dict[str, Any], tuple[list[Object], list[Object]]]:
+    """What is told, and the batches and jobs it was told of."""
     from mainstay.cli import system
+    from mainstay.cli.jobtree import summary
+
+    batches: list[Object] = []
+    jobs: list[Object] = []
 
     told: dict[str, Any] = {
         "home": str(target.home.root),
         "api": _server(target),
         "parts": await _parts(target),
-        "units": await _units(system.runtime(target.home, "runs")),
+        "units": [
+            *await _units(system.runtime(target.home, "runs")),
+            *(u for u in await _units(system.task_runtime(target.home)) if u["state"] not in GONE),
+        ],
         "runs": None,
     }
     try:
         async with connection(target) as kube:
+            batches = await _all(kube, BATCHES)
+            jobs = await _all(kube, JOBS)
+            told["batches"] = [summary(batch) for batch in batches]
+            told["jobs"] = [summary(job) for job in jobs]
             told["runs"] = [run async for run in _runs(kube, None)]
     except ApiError as error:
         told["problem"] = error.message
     except Exception as error:
         told["problem"] = str(error)
-    return told
+    return told, (batches, jobs)
+
+
+async def _all(kube: Kube, plural: str) -> list[Object]:
+    """Every object of a kind; none where the cluster doesn't know the kind yet."""
+    try:
+        return [obj async for page in kube.pages(path(plural)) for obj in page["items"]]
+    except ApiError as error:
+        if error.code != HTTPStatus.NOT_FOUND:
+            raise
+        return []
 
 
 async def _parts(target: Target) -> list[dict[str, Any]]:
-    """Every part of the system that should run here, and the two supervisors."""
+    """Every part of the system that should run here, and the supervisors."""
     from mainstay.cli import system
 
     seen = {unit["name"]: unit for unit in await _units(system.runtime(target.home))}
@@ -103,7 +198,7 @@ async def _parts(target: Target) -> list[dict[str, Any]]:
     parts = [{**nothing, **seen.get(name, {}), "name": name} for name in wanted]
     for part in parts:
         part["state"] = NOT_RUNNING if part["state"] in GONE else part["state"]
-    for scope in ("system", "runs"):
+    for scope in ("system", "runs", "jobs"):
         pid = system.supervisor_pid(target.home, scope)
         state = "Running" if pid else NOT_RUNNING
         parts.append({"name": f"supervisord ({scope})", "state": state, "pid": pid, "restarts": 0})
@@ -181,15 +276,7 @@ def _table(runs: list[dict[str, Any]]) -> Table:
             Text(run["ready"], style=_COLOURS.get(run["ready"], "")),
             str(run["port"] or ""),
             str(run["restarts"]),
-            _age(run["created"]),
+            age(run["created"]),
             message,
         )
     return made
-
-
-def _age(created: str) -> str:
-    seconds = int((datetime.now(UTC) - datetime.fromisoformat(created)).total_seconds())
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{max(seconds, 0)}s"

@@ -17,6 +17,7 @@ from mainstay.api.program import RestartPolicy
 from mainstay.cli.home import Home
 from mainstay.core.unit import GONE, LIVE, Unit, UnitSpec, UnitState
 from mainstay.runtime.process.runtime import ProcessRuntime
+from mainstay.runtime.process.tasks import ProcessTaskRuntime
 
 OPERATOR = "operator"
 GRACE_SECONDS = 35.0
@@ -47,6 +48,13 @@ def runtime(home: Home, scope: str = "system") -> ProcessRuntime:
     """Return the runtime of a scope of this home."""
     return ProcessRuntime(
         home.root, scope, home_id=home.identity(), extra_env={"PATH": os.environ.get("PATH", os.defpath)}
+    )
+
+
+def task_runtime(home: Home) -> ProcessTaskRuntime:
+    """Return the runtime of tasks of this home."""
+    return ProcessTaskRuntime(
+        home.root, home_id=home.identity(), extra_env={"PATH": os.environ.get("PATH", os.defpath)}
     )
 
 

@@ -23,6 +23,8 @@ from mainstay.shell.kube import POOLS, RUNS, Kube, path
 
 if TYPE_CHECKING:
     from mainstay.controlplane.rungs.base import Binaries
+    from mainstay.runtime.process import ProcessRuntime
+    from mainstay.runtime.process.tasks import ProcessTaskRuntime
 
 SAMPLE = "ema-rsi"
 
@@ -181,7 +183,7 @@ async def _pool(kube: Kube, ports: str) -> None:
 
 async def _first_run(kube: Kube, fresh: bool, timeout: float) -> None:
     """Wait for the sample bot where it should run; what else there is comes by itself."""
-    from mainstay.cli.verbs import condition
+    from mainstay.cli.words import condition
 
     url = path(RUNS, "default", SAMPLE)
     obj = await kube.get(url)
@@ -230,20 +232,23 @@ async def _tell(home: Home, kube: Kube, admin: Path) -> None:
 def down(
     home: HomeOption = None,
     keep_runs: Annotated[
-        bool, typer.Option("--keep-runs", help="Leave the bots running, for an upgrade of Mainstay.")
+        bool, typer.Option("--keep-runs", help="Leave bots and tasks running, for an upgrade of Mainstay.")
     ] = False,
 ) -> None:
-    """Stop everything gracefully: bots first, the control plane last. Objects and data stay for the next `up`."""
+    """Stop everything gracefully: bots and tasks first, the control plane last. Objects and data stay.
+
+    At the next `up` bots start again under their run ids, and tasks that were cut off as their next attempt.
+    """
     place = home_of(home)
     from mainstay.cli import system as parts
 
-    scopes = ("system",) if keep_runs else ("system", "runs")
+    scopes = ("system",) if keep_runs else ("system", "runs", "jobs")
     if not place.exists or not any(parts.lives(place, scope) for scope in scopes):
         out.print(f"nothing runs from {place.root}")
         return
     with _only_one(place):
         asyncio.run(_down(place, keep_runs))
-    out.print("down; `mainstay up` brings it back" + (", the bots go on running" if keep_runs else ""))
+    out.print("down; `mainstay up` brings it back" + (", bots and tasks go on running" if keep_runs else ""))
 
 
 async def _down(home: Home, keep_runs: bool) -> None:
@@ -255,18 +260,25 @@ async def _down(home: Home, keep_runs: bool) -> None:
         await system.start_up()  # one that was killed is replaced, so that what it left can be ended
         with step("operator"):
             await parts.end(system, parts.OPERATOR)
-        if not keep_runs and parts.lives(home, "runs"):
-            runs = parts.runtime(home, "runs")
-            with step("bots"):
-                await runs.start_up()
-                await runs.shut_down_scope(stop_units=True)
-            await runs.close()
+        if not keep_runs:
+            if parts.lives(home, "runs"):
+                await _shut_down("bots", parts.runtime(home, "runs"))
+            if parts.lives(home, "jobs"):
+                await _shut_down("tasks", parts.task_runtime(home))
         with step("kube-apiserver and etcd"):
             await parts.end(system, KUBE_APISERVER)
             await parts.end(system, ETCD)
         await system.shut_down_scope(stop_units=True)
     finally:
         await system.close()
+
+
+async def _shut_down(words: str, runtime: ProcessRuntime | ProcessTaskRuntime) -> None:
+    """End every unit of a scope within its grace period, and then its supervisord."""
+    with step(words):
+        await runtime.start_up()
+        await runtime.shut_down_scope(stop_units=True)
+    await runtime.close()
 
 
 @contextmanager

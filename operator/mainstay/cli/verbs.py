@@ -1,4 +1,4 @@
-"""start, stop, pause, resume, restart: a change of spec, and nothing else. And `run`, which makes one."""
+"""start, pause, restart: a change of spec, and nothing else. And `run`, which makes a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,20 @@ import typer
 from mainstay.api.meta import API_VERSION
 from mainstay.cli.cluster import Target, call, get_run
 from mainstay.cli.console import fail, note, out
-from mainstay.cli.options import ContextOption, HomeOption, KubeconfigOption, NamespaceOption, target_of
+from mainstay.cli.jobstate import set_job_state
+from mainstay.cli.names import Kind, refs, runs
+from mainstay.cli.options import (
+    ContextOption,
+    DryRunOption,
+    HomeOption,
+    KubeconfigOption,
+    NamespaceOption,
+    NoTimeoutOption,
+    TimeoutOption,
+    WaitOption,
+    target_of,
+)
+from mainstay.cli.words import condition, one_line, print_yaml
 from mainstay.core import reasons
 from mainstay.shell.kube import RUNS, ApiError, Kube, Object, path
 
@@ -24,40 +37,55 @@ CRASHING_SECONDS = 3.0
 """How long a command waits for a program that ends by itself again and again."""
 
 Names = Annotated[list[str], typer.Argument(help="Names of StrategyRuns.", metavar="NAME...")]
-WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the state is reached.")]
-TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait at most.")]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print the equivalent YAML instead of doing it.", show_default=False)
+AnyNames = Annotated[list[str], typer.Argument(help="Runs by name; job/NAME, batch/NAME.", metavar="NAME...")]
+SomeWaitOption = Annotated[
+    Optional[bool],  # noqa: UP045 - typer reads it at run time
+    typer.Option(
+        "--wait/--no-wait",
+        help="Wait until the state is reached. Default: for runs, not for jobs.",
+        show_default=False,
+    ),
 ]
+RUN_SECONDS = 60.0
 
 
-def _state_verb(name: str, state: str, told: str) -> Callable[..., None]:
-    """Make the command that asks for a state; `told` is its help."""
+def _state_verb(name: str, state: str, of_jobs: str, told: str) -> Callable[..., None]:
+    """Make the command that asks for a state, of jobs and batches for `of_jobs`; `told` is its help."""
 
     def verb(
-        names: Names,
+        names: AnyNames,
         namespace: NamespaceOption = "default",
-        wait: WaitOption = True,
-        timeout: TimeoutOption = 60,
+        wait: SomeWaitOption = None,
+        timeout: NoTimeoutOption = None,
         dry_run: DryRunOption = False,
         home: HomeOption = None,
         kubeconfig: KubeconfigOption = None,
         context: ContextOption = None,
     ) -> None:
-        set_state(target_of(home, namespace, kubeconfig, context), names, state, wait, timeout, dry_run)
+        target = target_of(home, namespace, kubeconfig, context)
+        wanted = refs(names)
+        if bots := [one.name for one in wanted if one.kind is Kind.RUN]:
+            seconds = RUN_SECONDS if timeout is None else timeout
+            set_state(target, bots, state, wait is not False, seconds, dry_run)
+        if others := [one for one in wanted if one.kind is not Kind.RUN]:
+            set_job_state(target, others, of_jobs, bool(wait), timeout, dry_run)
 
     verb.__name__, verb.__doc__ = name, told
     return verb
 
 
 start = _state_verb(
-    "start", "Running", "Start stopped runs (spec.state: Running). One that runs already is left alone."
+    "start",
+    "Running",
+    "Running",
+    "Start stopped runs, and suspended jobs (spec.state: Running). One that runs already is left alone.",
 )
 pause = _state_verb(
-    "pause", "Paused", "Pause runs (spec.state: Paused): they keep their process, port and identity."
-)
-resume = _state_verb(
-    "resume", "Running", "Resume paused or stopped runs (spec.state: Running), under the same run id."
+    "pause",
+    "Paused",
+    "Suspended",
+    "Pause runs (spec.state: Paused): they keep their process, port and identity. Jobs and batches are suspended "
+    "(spec.state: Suspended): what runs is finished, nothing new starts.",
 )
 
 
@@ -72,10 +100,11 @@ def restart(
     context: ContextOption = None,
 ) -> None:
     """Restart runs once (raises spec.restartNonce): one stop, one start, same port and run id."""
+    wanted = runs(names, "restart")
     target = target_of(home, namespace, kubeconfig, context)
 
     async def work(kube: Kube) -> None:
-        for name in bare(names):
+        for name in wanted:
             obj = await get_run(kube, target, name)
             if obj["spec"].get("state") == "Stopped":
                 note(f"{name} is stopped, there is nothing to restart; `mainstay start {name}` starts it")
@@ -140,7 +169,7 @@ def run(
         "spec": spec,
     }
     if dry_run:
-        _print_yaml(obj)
+        print_yaml(obj)
         return
 
     async def work(kube: Kube) -> None:
@@ -172,7 +201,7 @@ def set_state(
     """Ask for a state of each run, and wait for it."""
 
     async def work(kube: Kube) -> None:
-        for name in bare(names):
+        for name in names:
             await get_run(kube, target, name)
             await _change(kube, target, name, {"state": state}, f"state: {state}", wait, timeout, dry_run)
 
@@ -191,7 +220,7 @@ async def _change(
 ) -> None:
     if dry_run:
         metadata = {"name": name, "namespace": target.namespace}
-        _print_yaml({"apiVersion": API_VERSION, "kind": "StrategyRun", "metadata": metadata, "spec": spec})
+        print_yaml({"apiVersion": API_VERSION, "kind": "StrategyRun", "metadata": metadata, "spec": spec})
         return
     answer = await kube.patch(path(RUNS, target.namespace, name), {"spec": spec})
     out.print(f"strategyrun/{name} {words}")
@@ -233,28 +262,6 @@ async def _wait(kube: Kube, target: Target, name: str, generation: int, timeout:
         await asyncio.sleep(0.1)
 
 
-def bare(names: list[str]) -> list[str]:
-    """Return names without the kind that kubectl prints before them."""
-    return [name.rpartition("/")[2] for name in names]
-
-
 def _probed(obj: Object) -> bool:
     readiness = obj["spec"]["program"].get("readiness") or {}
     return "controlApi" in obj["spec"] or any(kind in readiness for kind in ("tcp", "http", "exec"))
-
-
-def one_line(message: str) -> str:
-    """Return a condition's message for a line of a terminal."""
-    return " ".join(message.split())
-
-
-def condition(obj: Object, kind: str) -> dict[str, Any]:
-    """Return that condition of an object, or an empty one."""
-    conditions = (obj.get("status") or {}).get("conditions") or []
-    return next((c for c in conditions if c["type"] == kind), {})
-
-
-def _print_yaml(obj: Object) -> None:
-    import yaml
-
-    typer.echo(yaml.safe_dump(obj, sort_keys=False), nl=False)

@@ -1,0 +1,88 @@
+"""What a name on the command line stands for: NAME is a run; job/NAME and batch/NAME say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import NoReturn
+
+from mainstay.cli.console import fail
+from mainstay.shell.kube import BATCHES, JOBS, RUNS
+
+
+class Kind(Enum):
+    """Kinds that a command may be given: the word for it, its name, plural and short name in the API."""
+
+    RUN = ("run", "StrategyRun", RUNS, "srun")
+    JOB = ("job", "PhasedJob", JOBS, "pjob")
+    BATCH = ("batch", "JobBatch", BATCHES, "jbatch")
+
+    def __init__(self, word: str, told: str, plural: str, short: str) -> None:
+        self.word = word
+        self.told = told
+        self.plural = plural
+        self.short = short
+
+
+_WORDS = {word: kind for kind in Kind for word in (kind.word, kind.short, kind.plural, kind.told.lower())} | {
+    "runs": Kind.RUN,
+    "jobs": Kind.JOB,
+    "batches": Kind.BATCH,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """One object, in the namespace that the command is about."""
+
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        """As a command takes it back."""
+        return self.name if self.kind is Kind.RUN else f"{self.kind.word}/{self.name}"
+
+    @property
+    def told(self) -> str:
+        """As kubectl prints it."""
+        return f"{self.kind.told.lower()}/{self.name}"
+
+
+def ref(name: str) -> Ref:
+    """Read NAME or KIND/NAME, also as kubectl prints it (phasedjob.mainstay.dev/NAME); ends the command if it is neither."""
+    word, slash, bare = name.rpartition("/")
+    kind = _WORDS.get(word.lower().partition(".")[0]) if slash else Kind.RUN
+    if kind is None:
+        fail(f"{name}: no kind that Mainstay knows; write NAME or run/NAME, job/NAME, batch/NAME")
+    if not bare:
+        fail(f"{name}: a name is missing after the slash, as in {kind.word}/my-{kind.word}")
+    return Ref(kind, bare)
+
+
+def refs(names: Iterable[str]) -> list[Ref]:
+    """Each name, once."""
+    return list(dict.fromkeys(ref(name) for name in names))
+
+
+def runs(names: Iterable[str], verb: str) -> list[str]:
+    """Names of runs; anything else ends the command with what to say instead of `verb`."""
+    found = refs(names)
+    for one in found:
+        if one.kind is not Kind.RUN:
+            _refuse(one, verb)
+    return [one.name for one in found]
+
+
+def _refuse(one: Ref, verb: str) -> NoReturn:
+    ways = {
+        "restart": [
+            ("resume", "goes on after what is completed, and repeats nothing of it"),
+        ],
+        "stop": [
+            ("pause", "lets what runs finish and starts nothing new"),
+            ("cancel", "ends it for good"),
+        ],
+    }
+    lines = "".join(f"\n  mainstay {word} {one}   {what}" for word, what in ways.get(verb, []))
+    fail(f"{verb} is for runs, and {one} is a {one.kind.word}" + (f":{lines}" if lines else ""))

@@ -1,0 +1,49 @@
+"""What objects say, made fit for a line of a terminal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from mainstay.shell.kube import Object
+
+
+def one_line(message: str) -> str:
+    """Return a condition's message for a line of a terminal."""
+    return " ".join(message.split())
+
+
+def condition(obj: Object, kind: str) -> dict[str, Any]:
+    """Return that condition of an object, or an empty one."""
+    conditions = (obj.get("status") or {}).get("conditions") or []
+    return next((c for c in conditions if c["type"] == kind), {})
+
+
+def age(since: str) -> str:
+    """How long ago, in kubectl's manner."""
+    return lasted((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
+
+
+def lasted(seconds: float) -> str:
+    """A duration in one unit."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{max(int(seconds), 0)}s"
+
+
+def took(part: dict[str, Any]) -> str:
+    """How long a step, phase or task took, or has taken up to now; empty where it does not count."""
+    if not part.get("startedAt") or (part["state"] == "Failed" and not part.get("completedAt")):
+        return ""
+    end = datetime.fromisoformat(part["completedAt"]) if part.get("completedAt") else datetime.now(UTC)
+    seconds = (end - datetime.fromisoformat(part["startedAt"])).total_seconds()
+    return f"{max(seconds, 0):.1f}s" if seconds < 10 else lasted(seconds)
+
+
+def print_yaml(*objects: Object) -> None:
+    """Print objects as YAML documents."""
+    import typer
+    import yaml
+
+    typer.echo(yaml.safe_dump_all(objects, sort_keys=False, allow_unicode=True), nl=False)
