@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from mainstay.api.jobbatch import JobBatch
 from mainstay.api.meta import FINALIZER
-from mainstay.api.phasedjob import CLAIMED, FINAL, SETTLED, PhasedJob, TaskState, TaskStatus
+from mainstay.api.phasedjob import CLAIMED, FINAL, SETTLED, PhasedJob, TaskState, TaskStatus, UserAction
 from mainstay.core import reasons
+from mainstay.core.answers import answer
 from mainstay.core.job.graph import Graph
 from mainstay.core.job.tasks import OutputsError, read_outputs
 from mainstay.core.names import outputs_name, task_key, task_unit
@@ -209,6 +210,7 @@ class JobOracle:
             self._resume(name, obj, old, new)
         elif old.get("resumable") and old.get("handledResumeNonce") != new.get("handledResumeNonce"):
             raise OracleError(f"{name}: its nonce is consumed without a resume, and it could be resumed")
+        self._answers(obj, new)
         for task, t in after.items():
             self._task(obj, task, before.get(task, {}), t, lives, resumed=resumed)
         claimed = sum(1 for t in after.values() if t["state"] in CLAIMED)
@@ -217,6 +219,29 @@ class JobOracle:
         for task, value in old.get("context", {}).items():
             if after.get(task, {}).get("state") == "Completed" and new["context"].get(task) != value:
                 raise OracleError(f"{name}: what {task} put out is changed or lost")
+
+    def _answers(self, obj: Object, new: Any) -> None:
+        """What asked is done when the answer fits, and not before."""
+        name, old, inputs = obj["metadata"]["name"], obj.get("status", {}), obj["spec"].get("inputs", {})
+        was = {step["name"]: step["state"] for step in old.get("steps", ())}
+        asked = {
+            step["name"]: UserAction.model_validate(step["action"])
+            for step in obj["spec"]["steps"]
+            if "action" in step
+        }
+        done = [s["name"] for s in new["steps"] if s["state"] == "Completed" != was.get(s["name"])]
+        before, after = flat(old), flat(new)
+        for action in old.get("actions", ()):
+            if action["name"] in before:
+                asked[action["name"]] = UserAction.model_validate(action)
+        done += [
+            t
+            for t, v in before.items()
+            if v["state"] == "ActionRequired" and after[t]["state"] == "Completed"
+        ]
+        for one in done:
+            if one in asked and not answer(asked[one], one, inputs).fits:
+                raise OracleError(f"{name}: {one} is done, and its answer does not fit")
 
     def _resume(self, name: str, obj: Object, old: Any, new: Any) -> None:
         """A resume happens once per nonce, from where it could, and renews what it said it would, and nothing else."""

@@ -183,6 +183,7 @@ def a_sub_step_asks_while_another_fails(world: JobWorld) -> None:
     world.runtime.play("cloudwaitressAccount", Act(1, seconds=3.0), Act())
     up(world)
     world.converge()
+    assert "uploadImages" not in world.status("reg")["resumePlan"]
     world.say("user: resumeNonce 1")
     world.resume("reg")
     world.converge()
@@ -406,6 +407,15 @@ def lost_again_and_again(world: JobWorld) -> None:
     world.resume("reg")
     world.converge()
     assert world.phase("reg") == "Completed"
+
+
+@story
+def lost_before_it_was_executed(world: JobWorld) -> None:
+    world.runtime.play("itemTags", *[Act(lost=True, executed=False)] * 6, Act())
+    up(world)
+    world.converge()
+    assert world.phase("reg") == "Completed"
+    assert world.tasks("reg")["itemTags"]["attempt"] == 7
 
 
 @story

@@ -28,6 +28,7 @@ class Act:
     stderr: str = ""
     seconds: float | None = -1.0  # below 0: as the seed says
     lost: bool = False
+    executed: bool = True  # False: lost before the program was executed
 
     def written(self) -> bytes | None:
         if self.outputs is None or isinstance(self.outputs, bytes):
@@ -138,13 +139,18 @@ class SimTasks(FakeTaskRuntime):
         self.on_end(task.spec, ending)
 
     def _schedule(self, spec: UnitSpec) -> None:
-        self.on_execute(spec)
         done = self.executions.get((spec.owner_uid, spec.name), 0)
         acts = self.script.get(task_key(spec.name)[2]) or [Act()]
         act = acts[min(done, len(acts) - 1)]
         if act.lost:  # the next execution is another
             key = (spec.owner_uid, spec.name)
             self.executions[key] = done + 1
+        if not act.executed:
+            self.started.pop()
+            self._tasks[spec.name].started_at = None
+            self.lose(spec.name)
+            return
+        self.on_execute(spec)
         if (spec.name, spec.attempt) in self.fail_once:
             act = Act(1, stderr="boom")
         if act.seconds is None:
