@@ -47,7 +47,7 @@ RESYNC_SECONDS = 60.0
 WOKEN_AT_ONCE = 64
 """Runs of a pool that look again when a port may be free; whoever takes one wakes nobody, who gives one back does."""
 
-PASS_SECONDS = 15.0
+PASS_SECONDS = 14.0
 """What begun passes have to end once the operator is closing; writes have WRITE_SECONDS beyond that."""
 SHUTDOWN_SECONDS = 30.0
 """The limit of a shutdown with everything that belongs to it."""

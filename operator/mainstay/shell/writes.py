@@ -53,6 +53,8 @@ class Writes:
 
     def close(self) -> None:
         """Give what is under way, and what is still begun, its last seconds."""
+        if self._closing:
+            return
         self._closing = True
         for task in self._begun:
             self._limit(task)
