@@ -103,7 +103,7 @@ def input_(
     target = target_of(home, namespace, kubeconfig, context)
     one = ref(name)
     if one.kind is not Kind.JOB:
-        fail(f"input is for jobs: write job/{one.name}")
+        fail(f"input is for jobs: write job/{one.name}" + ("-JOB" if one.kind is Kind.BATCH else ""))
     given = _given(file, fields or [], secrets or [])
 
     async def work(kube: Kube) -> None:

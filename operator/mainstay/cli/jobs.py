@@ -54,10 +54,13 @@ def next_commands(target: Target, obj: Object) -> list[str]:
     name, seen = f"job/{obj['metadata']['name']}", status_of(obj)
     if phase_of(obj) in ("Deleting", "Completed", "Cancelled", "InProgress", "Pending"):
         return []
+    batch = batch_of(obj)
+    if phase_of(obj) == "Suspended" and batch is not None:
+        return [target.say(f"start batch/{batch}")]
     commands = [target.say(f"input {name} {action['name']} -f values.yaml") for action in asks(obj)]
     if seen.get("resumable"):
         commands.append(target.say(f"resume {name}"))
-    elif phase_of(obj) == "Suspended" and batch_of(obj) is None:
+    elif phase_of(obj) == "Suspended":
         commands.append(target.say(f"start {name}"))
     return commands
 
@@ -169,7 +172,7 @@ async def follow(
             if phase == until:
                 out.print(f"{Ref(Kind.JOB, asked.name).told} is {phase}")
                 return None
-            if phase not in ("InProgress", "Pending", "Deleting") and not _leaving(obj, until):
+            if _stands(obj) and not _leaving(obj, until):
                 return ends(target, obj)
             words = _progress(obj)
             if words != said:
@@ -181,6 +184,14 @@ async def follow(
                 f"  {target.say(f'status job/{asked.name}')}"
             )
         await asyncio.sleep(POLL_SECONDS)
+
+
+def _stands(obj: Object) -> bool:
+    """It goes no further by itself; one that has not begun, when its spec has a mistake."""
+    phase = phase_of(obj)
+    return phase not in ("InProgress", "Pending", "Deleting") or (
+        phase == "Pending" and condition(obj, "Stalled").get("status") == "True"
+    )
 
 
 def _leaving(obj: Object, until: str) -> bool:

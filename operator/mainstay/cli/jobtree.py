@@ -109,10 +109,11 @@ def _tell_next(target: Target, job: Object) -> None:
         out.print(f"last failure, {age(failure['time'])} ago: {where}", markup=False)
         out.print(f"  {failure['reason']}: {one_line(failure['message'])}", markup=False)
         out.print(f"  {target.say(f'logs {name} ' + failure['task'])}", markup=False)
-    if seen.get("resumable"):
+    commands = next_commands(target, job)
+    if seen.get("resumable") and commands:
         again = ", ".join(seen.get("resumePlan") or [])
-        out.print(f"  {target.say(f'resume {name}')}   # runs {again}", markup=False)
-    elif stands and not asks(job) and (commands := next_commands(target, job)):
+        out.print(f"  {commands[-1]}   # runs {again}", markup=False)
+    elif stands and not asks(job) and commands:
         out.print()
         out.print("\n".join(commands), markup=False)
 
@@ -134,7 +135,10 @@ def show_batch(target: Target, batch: Object, jobs: dict[str, Object]) -> None:
         out.print(f"{waiting} not made yet" if jobs else f"none of its {waiting} jobs is made yet")
     if gone:
         out.print(f"{len(gone)} deleted by hand, and not made again: {', '.join(gone[:20])}")
-    if resumable := [name for name, job in jobs.items() if status_of(job).get("resumable")]:
+    if phase_of(batch) == "Suspended":
+        out.print()
+        out.print(target.say(f"start batch/{meta['name']}"), markup=False)
+    elif resumable := [name for name, job in jobs.items() if status_of(job).get("resumable")]:
         some = f" --jobs {resumable[0]}" if len(resumable) > 1 else ""
         out.print()
         out.print(f"{target.say('resume batch/' + meta['name'])}   # {len(resumable)} can be resumed"

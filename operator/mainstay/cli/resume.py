@@ -209,7 +209,7 @@ def _tell_plan(target: Target, job: Object, tasks: list[str]) -> None:
     for step in seen.get("steps") or []:
         locked = step["state"] in _DONE
         if not step.get("phases"):
-            (kept if locked else again).append(f"{step['name']}: {_action(step)}")
+            (kept if locked else again).append(f"{step['name']}: {_action(job, step)}")
         for phase in step.get("phases") or []:
             place = step["name"] if phase["name"] == step["name"] else f"{step['name']} / {phase['name']}"
             parts = phase["tasks"]
@@ -237,8 +237,13 @@ def _block(title: str, lines: list[str]) -> None:
             out.print(f"  {line}")
 
 
-def _action(step: dict[str, Any]) -> str:
-    return "answered (step locked)" if step["state"] == "Completed" else f"asks a user ({step['state']})"
+def _action(job: Object, step: dict[str, Any]) -> str:
+    match step["state"]:
+        case "Completed":
+            return "answered (step locked)"
+        case "Skipped":
+            return "skipped (step locked)"
+    return "answered in advance" if step["name"] in (job["spec"].get("inputs") or {}) else "asks a user"
 
 
 def _task(task: dict[str, Any]) -> str:
@@ -338,7 +343,8 @@ def _none_resumable(target: Target, batch: Object, jobs: dict[str, Object]) -> s
     words = f"no job of batch/{name} can be resumed: none of its {len(jobs)} jobs failed and is resumable"
     waiting = [job for job in jobs.values() if asks(job)]
     if waiting:
+        many = "1 waits" if len(waiting) == 1 else f"{len(waiting)} wait"
         first = waiting[0]
         answer = target.say(f"input job/{first['metadata']['name']} {asks(first)[0]['name']} -f values.yaml")
-        words += f"\n  {len(waiting)} wait for input, for example: {answer}"
+        words += f"\n  {many} for input, for example: {answer}"
     return words + f"\n  {target.say(f'status batch/{name}')}"
