@@ -22,6 +22,7 @@ from mainstay.api.strategyrun import RunPhase
 from mainstay.core import reasons
 from mainstay.core.unit import UnitState
 from mainstay.shell.jobs.index import JobIndex
+from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, POOLS, RUNS
 from mainstay.shell.shutdowns import BOUNDS, Shutdowns
 from mainstay.shell.store import Key, Object, Store
 
@@ -92,6 +93,8 @@ class Metrics:
             ["status"],
             registry=here,
         )
+        for plural in (RUNS, JOBS, BATCHES, POOLS, LEASES, CONFIG_MAPS):
+            self._events.labels(plural)
         for kind in KINDS:
             self._visits.labels(kind)
             self._retries.labels(kind)
