@@ -1,5 +1,6 @@
 """Bugs planted in deciding about jobs and batches, and in what of the shell they rest on."""
 
+# ruff: noqa: ARG005
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 from mainstay.api.phasedjob import CLAIMED, SETTLED, JobPhase, StepState, TaskState
 from mainstay.core import plan as p
 from mainstay.core.batch import decide as batch_core
-from mainstay.core.job import advance, draft, resume, taskspec, tasks
+from mainstay.core.job import advance, draft, resume, tasks, taskspec
 from mainstay.core.job import decide as core
 from mainstay.core.job.snapshot import UNBOUNDED, JobSnapshot
 from mainstay.core.unit import GONE, LIVE

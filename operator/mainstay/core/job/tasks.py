@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,10 @@ LOSSES = 3
 """Lost attempts in a row that are run again even when there are no retries: to lose one is not the task's fault."""
 ASKS = "actionRequired"
 """Key of a task's outputs by which it asks a user."""
+ASK_BYTES = 4096
+"""What a task asks is kept in status, which is small."""
+NESTED_MAX = 64
+"""Levels of objects and lists in outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,10 @@ def read_outputs(outcome: Outcome) -> dict[str, Any]:
     if not outcome.outputs or not outcome.outputs.strip():
         return {}
     try:
-        outputs = json.loads(outcome.outputs, parse_constant=_refuse_constant)
+        outputs = json.loads(
+            outcome.outputs, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole
+        )
+        _storable(outputs)
     except (ValueError, RecursionError) as error:
         raise OutputsError(
             reasons.OUTPUTS_INVALID, f"the file at OUTPUTS_PATH is not JSON: {error}"
@@ -169,9 +177,38 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:20]} is beyond every number the API server takes")
+    return number
+
+
+def _whole(text: str) -> int:
+    _finite(text)
+    return int(text)
+
+
+def _storable(outputs: Any) -> None:
+    """Raise ValueError for what can be read and never written to status: it would stop the job for ever."""
+    json.dumps(outputs, ensure_ascii=False).encode()  # half a character of UTF-16
+    level = [outputs]
+    for _ in range(NESTED_MAX):
+        level = [
+            part
+            for value in level
+            if isinstance(value, dict | list)
+            for part in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise ValueError(f"it is nested deeper than {NESTED_MAX} levels")
+
+
 def _asked(outputs: Mapping[str, Any]) -> UserAction | None:
     if ASKS not in outputs:
         return None
+    if len(json.dumps(outputs[ASKS]).encode()) > ASK_BYTES:
+        raise OutputsError(reasons.OUTPUTS_INVALID, f"{ASKS} of its outputs is larger than {ASK_BYTES} bytes")
     try:
         asks = UserAction.model_validate(outputs[ASKS])
         check_schema(asks.json_schema)
