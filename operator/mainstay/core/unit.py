@@ -66,6 +66,7 @@ class Outcome:
     exit: Exit
     ended_at: float  # wall clock, seconds since the epoch
     timed_out: bool = False
+    interrupted: bool = False  # a stop had been begun, or the machine was being shut down
     outputs: bytes | None = field(default=None, repr=False)  # of OUTPUTS_PATH; None when nothing was written
     outputs_problem: str = ""  # why what was written can't be taken: too large, unreadable
 

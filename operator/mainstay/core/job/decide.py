@@ -21,7 +21,7 @@ from mainstay.core.job.ending import cancelled, deleting, gone, stop
 from mainstay.core.job.outlook import outlook, slim
 from mainstay.core.job.resume import reset
 from mainstay.core.job.snapshot import JobSnapshot
-from mainstay.core.job.tasks import settled
+from mainstay.core.job.tasks import barred, settled
 from mainstay.core.plan import (
     Act,
     ActAll,
@@ -237,7 +237,7 @@ def _acts(d: Draft, wait: Wait) -> JobPlan:
         elif t is None:
             continue
         elif t.state is TaskState.STOPPING or (unit.state in LIVE and unit.attempt < t.attempt):
-            if unit.state in LIVE:
+            if unit.state in LIVE or not barred(unit):
                 _add(acts, waits, stop(s, name, unit))
         elif (
             t.state in (TaskState.STARTING, TaskState.RUNNING)
@@ -267,9 +267,11 @@ def _torn_down(d: Draft) -> JobPlan:
     ours = {name: unit for name, unit in s.units.items() if not s.foreign(name)}
     acts: list[JobEffect] = []
     waits: list[float] = []
-    for name, unit in ours.items():
+    for name, unit in s.units.items():
         if unit.state in LIVE:
             _add(acts, waits, stop(s, name, unit))
+        elif s.foreign(name):
+            acts.append(RemoveTask(name, unit.owner_uid))
     if acts:
         return ActAll(tuple(acts))
     if waits:

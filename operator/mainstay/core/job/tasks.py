@@ -61,9 +61,13 @@ def judge(s: JobSnapshot, task: Task, t: TaskStatus) -> Verdict:
         t = _changed(t, state=TaskState.STARTING, attempt=unit.attempt, started_at=began)
     if t.state is TaskState.ACTION_REQUIRED:
         return Verdict(t)
+    if t.state not in CLAIMED or unit.attempt < t.attempt:
+        done = unit.outcome is not None and unit.outcome.succeeded
+        known = _succeeded(t, unit.outcome) if done and unit.outcome else Verdict(t)
+        if known.status != t:
+            return known
     if t.state not in CLAIMED:
-        done = unit.outcome is not None and unit.outcome.succeeded and unit.attempt == t.attempt
-        return _succeeded(t, unit.outcome) if done and unit.outcome else Verdict(t)
+        return Verdict(t)
     if unit.attempt < t.attempt:
         return _not_started(s, t, unit)
     if unit.state in LIVE:
@@ -73,9 +77,14 @@ def judge(s: JobSnapshot, task: Task, t: TaskStatus) -> Verdict:
 
 def _not_started(s: JobSnapshot, t: TaskStatus, unit: Unit) -> Verdict:
     """Claimed, and nothing came of it yet: started by an act, or given up when the job ends."""
-    if t.state is TaskState.STOPPING and unit.state in GONE:
+    if t.state is TaskState.STOPPING and unit.state in GONE and barred(unit):
         return Verdict(settled(s, t, TaskState.SKIPPED, reasons.CANCELLED, "cancelled before it started"))
     return Verdict(t)
+
+
+def barred(unit: Unit) -> bool:
+    """Whether nothing can start any more: who was asked to before a crash finds no directory, or a stop."""
+    return unit.state is UnitState.ABSENT or unit.stopping_seconds is not None
 
 
 def _running(s: JobSnapshot, t: TaskStatus, unit: Unit) -> TaskStatus:
@@ -98,7 +107,8 @@ def _ended(s: JobSnapshot, task: Task, t: TaskStatus, unit: Unit) -> Verdict:
     if t.state is TaskState.STOPPING:
         words = exit_words(outcome) if outcome else "its end was not seen"
         return Verdict(settled(s, t, TaskState.FAILED, reasons.CANCELLED, f"cancelled: {words}"))
-    if unit.stopping_seconds is not None and (outcome is None or not outcome.timed_out):
+    stopped = unit.stopping_seconds is not None or (outcome is not None and outcome.interrupted)
+    if stopped and (outcome is None or not outcome.timed_out):
         return Verdict(_again(t, reasons.INTERRUPTED, "stopped from outside, and started again"))
     if outcome is None:
         return Verdict(_lost(s, task, t, unit))

@@ -99,7 +99,7 @@ class JobGatherer:
     # -- outputs
 
     async def _outputs_on_disk(self, key: Key, job: PhasedJob) -> dict[str, Any]:
-        """Outputs whose ConfigMap somebody deleted: the task's own record still has them."""
+        """Outputs whose ConfigMap somebody deleted or spoilt: the task's own record still has them."""
         found: dict[str, Any] = {}
         for task in _told(job):
             if task.outputs is not None and self._kept(job, task.name)[0] is None:
@@ -114,20 +114,25 @@ class JobGatherer:
         for task in _told(job):
             if task.outputs is None and task.state not in CLAIMED:
                 continue
-            text, attempt = self._kept(job, task.name)
-            if text is None:
+            kept, attempt = self._kept(job, task.name)
+            if kept is None:
                 continue
             stored[task.name] = attempt
             if task.outputs is not None:
-                outputs[task.name] = json.loads(text)
+                outputs[task.name] = kept
         return outputs, stored
 
-    def _kept(self, job: PhasedJob, task: str) -> tuple[str | None, int]:
+    def _kept(self, job: PhasedJob, task: str) -> tuple[dict[str, Any] | None, int]:
+        """Outputs in a ConfigMap and their attempt; None where there are none, or somebody spoilt them."""
         meta = job.metadata
         name = outputs_name(meta.name, meta.uid, task)
         text = self._store.config_map_value(meta.namespace, name, "outputs.json")
         attempt = self._store.config_map_value(meta.namespace, name, "attempt")
-        return text, int(attempt) if attempt and attempt.isdigit() else 0
+        try:
+            kept = None if text is None else json.loads(text)
+        except ValueError:
+            kept = None
+        return kept if isinstance(kept, dict) else None, int(attempt) if attempt and attempt.isdigit() else 0
 
     def _keeps_outputs(self, job: PhasedJob, graph: Graph) -> bool:
         meta = job.metadata

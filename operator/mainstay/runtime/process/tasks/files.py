@@ -37,6 +37,7 @@ class ExitRecord:
     signal: int | None
     ended_at: float
     timed_out: bool
+    interrupted: bool  # by a stop, or as the machine was shut down
     outputs: bytes | None
     problem: str
     clean: bool  # nothing of the attempt lives
@@ -140,6 +141,7 @@ def exit_record(unit: UnitDir, attempt: int) -> ExitRecord | None:
             signal=int(entries["signal"]) if entries["signal"] else None,
             ended_at=float(entries["ended"]),
             timed_out=entries["timed_out"] == "1",
+            interrupted=entries.get("interrupted") == "1",
             outputs=outputs if size else None,
             problem=entries["problem"],
             clean=entries["clean"] == "1",
@@ -156,6 +158,7 @@ def outcome(unit: UnitDir, attempt: int, record: ExitRecord) -> Outcome:
         exit=Exit(record.code, record.signal, lines),
         ended_at=record.ended_at,
         timed_out=record.timed_out,
+        interrupted=record.interrupted,
         outputs=record.outputs,
         outputs_problem=record.problem,
     )

@@ -118,7 +118,7 @@ class TaskObserver:
         found = members.members(unit, scan, None)
         if not found:
             return absent
-        for one in sorted(found, key=lambda process: process.start_ticks):
+        for one in sorted(found, key=lambda process: (process.start_ticks, process.pid)):
             if (leader := found_leader(one)) is not None:
                 return Unit(
                     unit.name,

@@ -234,12 +234,15 @@ class ProcessTaskRuntime:
             if seen.state not in GONE:
                 raise RuntimeUnavailableError(f"{name} still lives ({seen.state})")
             if seen.state is UnitState.EXITED:
-                await asyncio.to_thread(self._delete, unit)
+                await asyncio.to_thread(self._delete, unit, owner_uid)
             self._observer.forget(name)
             self._watch.forget(name)
         self._locks.pop(name, None)
 
-    def _delete(self, unit: UnitDir) -> None:
+    def _delete(self, unit: UnitDir, owner_uid: str) -> None:
         with locked(unit):
+            spec = unit.spec()
+            if spec is not None and spec.owner_uid not in ("", owner_uid):
+                return  # another operator was quicker, and it is the next job's already
             unit.delete()
         cgroups.discard(unit.mark, self._home_id)

@@ -34,6 +34,7 @@ else:
     import record
 
 SIGHUP, SIGINT, SIGTERM, SIGCHLD = 1, 2, 15, 17
+SHUTDOWN_SECONDS = 0.1  # who TERMs everybody reaches us about when he reaches the program
 LOCK_SECONDS = 0.2  # somebody may only be asking whether it is held, or be on the way out
 LOOK_SECONDS = (
     60.0  # sigtimedwait doesn't count sleep of the machine: a timeout is that late at most after it
@@ -58,6 +59,7 @@ class Shim(fence.Fence):
         self.program = 0
         self.since = 0.0
         self.childless = False
+        self.told_to_end = False
         self.ended: fence.Record = {}
         self.outputs: bytes | None = None
 
@@ -147,8 +149,9 @@ class Shim(fence.Fence):
 
     def start(self) -> None:
         """Fork the program. From here on our own death costs the outcome, never a second run."""
-        for number in (SIGHUP, SIGINT, SIGTERM):
-            signal(number, SIG_IGN)  # a machine that shuts down TERMs everybody: we stay to write it down
+        for number in (SIGHUP, SIGINT):
+            signal(number, SIG_IGN)
+        signal(SIGTERM, self.note_term)  # a machine that shuts down TERMs everybody: we stay to write it down
         pthread_sigmask(SIG_BLOCK, (SIGCHLD,))
         signal(SIGCHLD, SIG_DFL)
         fence.prctl(fence.PR_SET_CHILD_SUBREAPER, 1)
@@ -156,6 +159,10 @@ class Shim(fence.Fence):
         self.program = posix.fork()
         if self.program == 0:
             posix._exit(self.run_program(*shim))  # noqa: SLF001 - os is not imported
+
+    def note_term(self, *_: object) -> None:
+        """Somebody wants all to end: how the program ends now is not its own doing."""
+        self.told_to_end = True
 
     def run_program(self, shim: bytes, shim_ticks: bytes) -> int:
         """In the child: tell who we are and become the program. Returns the exit code of a refusal."""
@@ -299,6 +306,10 @@ class Shim(fence.Fence):
 
     def note_end(self, status: int, *, timed_out: bool) -> None:
         """What the record will say, for good."""
+        if posix.WIFSIGNALED(status) and posix.WTERMSIG(status) == SIGTERM and not timed_out:
+            until = fence.boottime() + SHUTDOWN_SECONDS
+            while not self.told_to_end and fence.boottime() < until:
+                time.sleep(0.005)
         uid = int(self.spec[b"uid"]) if b"uid" in self.spec else None
         self.outputs, problem = record.read_outputs(self.io(b"outputs.json"), uid)
         self.ended = {
@@ -307,6 +318,7 @@ class Shim(fence.Fence):
             b"owner": self.spec.get(b"owner", b""),
             b"ended": b"%.3f" % time.time(),
             b"timed_out": b"%d" % timed_out,
+            b"interrupted": b"%d" % (self.told_to_end or fence.exists(self.path(b"stop"))),
             b"problem": problem.encode(),
             b"outputs": b"" if self.outputs is None else b"%d" % len(self.outputs),
         }
