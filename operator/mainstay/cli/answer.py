@@ -188,6 +188,11 @@ def _action(target: Target, job: Object, step: str) -> dict[str, Any]:
 # -- what is given
 
 
+def on_terminal() -> bool:
+    """Somebody can be asked."""
+    return sys.stdin.isatty()
+
+
 def _given(file: str | None, fields: list[str], secrets: list[str]) -> Given:
     read = dict(_pair("--set", item) for item in fields)
     hidden = dict(_pair("--secret", item) for item in secrets)
@@ -270,7 +275,7 @@ async def _give(
     kube: Kube, target: Target, job: Object, step: str, action: dict[str, Any], given: Given, dry_run: bool
 ) -> Object | None:
     name = job["metadata"]["name"]
-    terminal = sys.stdin.isatty()
+    terminal = on_terminal()
     if given.nothing and not (terminal and action.get("secretFields")):
         fields = "\n".join(f"  {line}" for line in _fields(action))
         fail(

@@ -35,9 +35,7 @@ OPERATOR_MAY = {
 }
 THEIRS = ("strategyruns", "phasedjobs", "jobbatches")
 VIEW = {(OURS, kind): "get list watch" for kind in (*THEIRS, "portpools", "portleases")}
-EDIT = VIEW | {
-    (OURS, kind): "get list watch create update patch delete deletecollection" for kind in THEIRS
-}
+EDIT = VIEW | {(OURS, kind): "get list watch create update patch delete deletecollection" for kind in THEIRS}
 NEVER = {(OURS, f"{kind}/status"): "" for kind in (*THEIRS, "portpools")} | {("", "secrets"): ""}
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 

@@ -27,7 +27,7 @@ def home(monkeypatch):
 
 VERBS = [
     "up", "down", "status", "env", "run", "start", "stop", "pause", "resume", "restart", "release", "logs",
-    "operator", "crds",
+    "operator", "crds", "input", "cancel",
 ]  # fmt: skip
 
 
@@ -77,6 +77,28 @@ def test_run_prints_the_yaml_it_stands_for():
         pytest.param(["logs", "nobody"], "has written nothing", id="logs of nobody"),
         pytest.param(["env"], "mainstay up", id="env before up"),
         pytest.param(["status"], "mainstay up", id="status before up"),
+        pytest.param(["stop", "job/x"], "mainstay cancel job/x", id="stop a job"),
+        pytest.param(["restart", "job/x"], "mainstay resume job/x", id="restart a job"),
+        pytest.param(["stop", "--offline", "job/x"], "no task of job/x runs", id="brake on no job"),
+        pytest.param(["release", "job/x"], "no task of job/x is held", id="release no job"),
+        pytest.param(["release", "batch/x"], "name its jobs", id="release a batch"),
+        pytest.param(["resume", "deployment/x"], "no kind that Mainstay knows", id="another kind"),
+        pytest.param(["resume", "job/"], "a name is missing", id="no name"),
+        pytest.param(["resume", "x", "--tasks", "a"], "goes with one job", id="tasks of a run"),
+        pytest.param(["resume", "job/x", "--jobs", "a"], "goes with one batch", id="jobs of a job"),
+        pytest.param(["cancel", "x"], "mainstay stop x", id="cancel a run"),
+        pytest.param(["input", "x", "a"], "write job/x", id="input of a run"),
+        pytest.param(["input", "batch/x", "a"], "write job/x-JOB", id="input of a batch"),
+        pytest.param(["input", "job/x", "a", "-f", "/nowhere"], "can't be read", id="no such file"),
+        pytest.param(["input", "job/x", "a", "--set", "b"], "write FIELD=VALUE", id="set without a value"),
+        pytest.param(["input", "job/x", "a", "--secret", "b=c"], "is public", id="a secret in argv"),
+        pytest.param(
+            ["input", "job/x", "a", "-f", "-", "--secret", "b=-"], "can be read once", id="stdin twice"
+        ),
+        pytest.param(["logs", "job/x"], "has written anything", id="logs of no job"),
+        pytest.param(["logs", "job/x", "t"], "has written nothing", id="logs of no task"),
+        pytest.param(["logs", "batch/x"], "its jobs do", id="logs of a batch"),
+        pytest.param(["logs", "x", "t"], "a job is job/x", id="a task of a run"),
         pytest.param(["up", "--kubeconfig", "/does/not/exist"], "/does/not/exist", id="no such kubeconfig"),
     ],
 )
@@ -116,3 +138,24 @@ def test_logs_print_the_last_lines(home, lines, printed):
     result = run.invoke(app, ["logs", "bot", "--tail", str(lines)])
     assert result.exit_code == 0
     assert result.stdout == printed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password: *hunter2",
+        "password: !hunter2 x",
+        "password: 'hunter2",
+        "{password: hunter2",
+        "password: hunter2\n  x: [",
+        "\tpassword: hunter2",
+        "password: hunter2\nn: .nan",
+        "password: !!binary aHVudGVyMg==",
+    ],
+)
+def test_a_file_that_is_no_yaml_is_not_repeated(text):
+    result = run.invoke(app, ["input", "job/x", "a", "-f", "-"], input=text)
+    assert result.exit_code == 1
+    assert "standard input" in result.output
+    assert "hunter2" not in result.output
+    assert "Traceback" not in result.output
