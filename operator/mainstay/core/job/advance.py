@@ -129,7 +129,7 @@ def _phase(d: Draft, step: Step, phase: Phase, *, claim: bool) -> Halt | None:
                 d, step.name, phase.name, f"completeWhen of phase {phase.name}: {error}"
             )
         _claim(d, phase)
-    return _verdict(d, step, phase)
+    return _verdict(d, step, phase, claim=claim)
 
 
 def _proved(d: Draft, phase: Phase) -> bool:
@@ -143,13 +143,14 @@ def _proved(d: Draft, phase: Phase) -> bool:
     return True
 
 
-def _verdict(d: Draft, step: Step, phase: Phase) -> Halt | None:
+def _verdict(d: Draft, step: Step, phase: Phase, *, claim: bool) -> Halt | None:
     states = {task.name: d.tasks[task.name].state for task in phase.tasks}
     live = [name for name, state in states.items() if state in CLAIMED]
-    _timers(d, phase)
+    _running_timers(d, phase)
     if failures := _failures(d, phase):
         if live:
             return Halt.WORKING
+        _give_up_retries(d, phase)
         first = d.tasks[failures[0]]
         d.fail(step.name, phase.name, first.name, first.reason, first.message)
         words = f"{first.name}: {first.message}"[:1024]
@@ -159,6 +160,8 @@ def _verdict(d: Draft, step: Step, phase: Phase) -> Halt | None:
     if all(state in SETTLED for state in states.values()):
         d.phase(phase.name, state=StepState.COMPLETED, completed_at=d.s.now, message="")
         return None
+    if claim:
+        _retry_timers(d, phase)
     waits = not live and not any(state is TaskState.RETRYING for state in states.values())
     asked = [name for name, state in states.items() if state is TaskState.ACTION_REQUIRED]
     if waits and asked and not _claimable(d, phase):
@@ -263,18 +266,33 @@ def _claimable(d: Draft, phase: Phase) -> bool:
     """Whether a task only waits for room, or for a look at its unit."""
     return any(
         d.tasks[task.name].state is TaskState.PENDING
-        and all(d.tasks[name].state is TaskState.COMPLETED for name in task.depends_on)
+        and all(d.tasks[name].state in SETTLED for name in task.depends_on)
         for task in phase.tasks
     )
 
 
-def _timers(d: Draft, phase: Phase) -> None:
+def _running_timers(d: Draft, phase: Phase) -> None:
+    for task in phase.tasks:
+        unit = d.s.units.get(task.name)
+        if d.tasks[task.name].state is TaskState.STARTING and unit is not None:
+            d.timers.append(max(0.01, seconds_until_said(d.s, unit)))
+
+
+def _retry_timers(d: Draft, phase: Phase) -> None:
+    """Retries to come; one that is due and still waits does so for room, which wakes the job."""
     for task in phase.tasks:
         t = d.tasks[task.name]
-        if t.state is TaskState.RETRYING and t.retry_at is not None:
-            d.timers.append(max(0.01, (t.retry_at - d.s.now).total_seconds()))
-        elif t.state is TaskState.STARTING and (unit := d.s.units.get(task.name)) is not None:
-            d.timers.append(max(0.01, seconds_until_said(d.s, unit)))
+        if t.state is TaskState.RETRYING and t.retry_at is not None and t.retry_at > d.s.now:
+            d.timers.append((t.retry_at - d.s.now).total_seconds())
+
+
+def _give_up_retries(d: Draft, phase: Phase) -> None:
+    """The phase has failed: what waited for a retry has too, and runs again with a resume."""
+    for task in phase.tasks:
+        t = d.tasks[task.name]
+        if t.state is TaskState.RETRYING:
+            words = f"{t.message}; not tried again, as the phase failed"
+            d.tasks[task.name] = settled(d.s, t, TaskState.FAILED, t.reason, words)
 
 
 def _failures(d: Draft, phase: Phase) -> list[str]:
