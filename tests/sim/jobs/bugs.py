@@ -155,8 +155,8 @@ def a_dependency_only_has_to_be_settled(patch):
 def phases_side_by_side(patch):
     verdict = advance._verdict
 
-    def wrong(d, step, phase):
-        halt = verdict(d, step, phase)
+    def wrong(d, step, phase, **how):
+        halt = verdict(d, step, phase, **how)
         return None if halt is advance.Halt.WORKING else halt
 
     patch.setattr(advance, "_verdict", wrong)

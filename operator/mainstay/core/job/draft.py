@@ -125,10 +125,7 @@ class Draft:
         self.actions[name] = PendingAction.model_construct(name=name, step=step, **dict(action))
 
     def fail(self, step: str, phase: str, task: str, reason: str, message: str) -> None:
-        """Tell what stops the job; the first one tells it until a resume."""
-        old = self.failure
-        if old is not None and (old.task, old.reason, old.message) == (task, reason, message[:4096]):
-            return
+        """Tell what stops the job: said once, in the write that makes it wait for a resume."""
         self.failure = Failure(
             step=step, phase=phase, task=task, reason=reason, message=message[:4096], time=self.s.now
         )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mainstay.api.conditions import Condition, ConditionStatus, find, merge
-from mainstay.api.phasedjob import FINAL, JobPhase, PhasedJobStatus, StepState
+from mainstay.api.phasedjob import FINAL, SETTLED, JobPhase, PhasedJobStatus, StepState
 from mainstay.core import reasons
 from mainstay.core.job.draft import Draft
 
 READY = (JobPhase.COMPLETED, JobPhase.CANCELLED, JobPhase.SUSPENDED)
 """Phases in which what is observed is what spec asks."""
 STATUS_BYTES = 60 * 1024
-"""Beyond this, messages of settled tasks are left out."""
+"""Beyond this, what steps, phases and tasks have to say is left out, and when they were done."""
 
 
 def outlook(
@@ -117,22 +117,38 @@ def _condition(d: Draft, kind: str, value: ConditionStatus | bool, why: str, wor
 
 
 def slim(status: PhasedJobStatus) -> PhasedJobStatus:
-    """The same, below STATUS_BYTES: what settled tasks have to say goes first."""
-    if len(status.model_dump_json(by_alias=True, exclude_none=True)) <= STATUS_BYTES:
-        return status
+    """The same, below STATUS_BYTES: words go first, shortened and then left out, and then times of what is done."""
+    for level in (_short, _silent, _timeless):
+        if len(status.model_dump_json(by_alias=True, exclude_none=True).encode()) <= STATUS_BYTES:
+            return status
+        status = _lighter(status, level)
+    return status
+
+
+def _lighter(status: PhasedJobStatus, level: Callable[[Any], Any]) -> PhasedJobStatus:
+    """Every step, phase and task made lighter."""
     steps = tuple(
-        step.model_copy(
+        level(step).model_copy(
             update={
                 "phases": tuple(
-                    p.model_copy(
-                        update={
-                            "tasks": tuple(t.model_copy(update={"message": t.message[:80]}) for t in p.tasks)
-                        }
-                    )
-                    for p in step.phases
+                    level(phase).model_copy(update={"tasks": tuple(level(task) for task in phase.tasks)})
+                    for phase in step.phases
                 )
             }
         )
         for step in status.steps
     )
     return status.model_copy(update={"steps": steps})
+
+
+def _short(part: Any) -> Any:
+    return part.model_copy(update={"message": part.message[:80]})
+
+
+def _silent(part: Any) -> Any:
+    return part.model_copy(update={"message": ""})
+
+
+def _timeless(part: Any) -> Any:
+    done = part.state in SETTLED or part.state in (StepState.COMPLETED, StepState.SKIPPED)
+    return part.model_copy(update={"started_at": None, "completed_at": None}) if done else part

@@ -1,0 +1,118 @@
+"""CEL: what compiles, what it says, and what becomes of one that can't be evaluated."""
+
+from __future__ import annotations
+
+import pytest
+
+from mainstay.core.expressions import ExpressionError, compiled, evaluate
+
+VALUES = {
+    "inputs": {"go": True, "n": 3, "name": "x", "list": [1, 2], "none": None, "deep": {"a": {"b": 1.5}}},
+    "context": {"a": {"files": ["x", "y"]}},
+    "tasks": {"a": {"state": "Completed", "attempt": 2, "outputs": {"n": 1}}},
+}
+TRUE = (
+    "true",
+    "inputs.go",
+    "inputs.n == 3",
+    "inputs.n > 2 && inputs.name == 'x'",
+    "has(inputs.deep.a)",
+    "!has(inputs.missing)",
+    "'files' in context.a",
+    "size(context.a.files) == 2",
+    "context.a.files.exists(f, f == 'y')",
+    "tasks.a.state == 'Completed'",
+    "tasks['a'].outputs.n == 1",
+    "inputs.none == null",
+    "inputs.deep.a.b < 2.0",
+    "assets.size() == 0",
+    "inputs.missing || true",
+    "has(inputs.cargo) ? inputs.cargo == 'IRON' : true",
+)
+FALSE = (
+    "false",
+    "!inputs.go",
+    "inputs.n == 4",
+    "has(inputs.cargo)",
+    "'x' in inputs.list",
+    "tasks.a.attempt < 2",
+)
+NOT_COMPILED = {
+    "": "",
+    "1 +": "",
+    "nope": "undeclared",
+    "input.go": "undeclared",
+    "1": "int",
+    "'yes'": "string",
+    "inputs": "map",
+    "size(inputs)": "int",
+    "inputs.n +": "",
+    "import os": "",
+    "__import__('os')": "",
+    "x\x00": "",
+}
+NOT_EVALUATED = {
+    "inputs.missing": "missing",
+    "inputs.missing.more": "missing",
+    "inputs.n": "not a boolean",
+    "inputs.name": "not a boolean",
+    "inputs.none": "not a boolean",
+    "inputs.name > 3": "",
+    "inputs.list[7] == 1": "",
+    "1 / (inputs.n - 3) == 1": "zero",
+    "inputs.name.matches('(')": "",
+    "tasks.b.state == 'Completed'": "b",
+}
+
+
+@pytest.mark.parametrize("text", TRUE)
+def test_true(text):
+    assert evaluate(text, VALUES) is True
+
+
+@pytest.mark.parametrize("text", FALSE)
+def test_false(text):
+    assert evaluate(text, VALUES) is False
+
+
+@pytest.mark.parametrize("text", NOT_COMPILED)
+def test_does_not_compile(text):
+    with pytest.raises(ExpressionError) as caught:
+        compiled(text)
+    assert NOT_COMPILED[text] in str(caught.value)
+    assert str(caught.value)
+
+
+@pytest.mark.parametrize("text", NOT_EVALUATED)
+def test_can_not_be_evaluated(text):
+    with pytest.raises(ExpressionError) as caught:
+        evaluate(text, VALUES)
+    assert NOT_EVALUATED[text] in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value)
+
+
+def test_values_that_are_left_out_are_empty():
+    assert evaluate("size(inputs) + size(context) + size(tasks) + size(assets) == 0", {})
+
+
+def test_a_loop_ends():
+    text = "inputs.l.all(a, inputs.l.all(b, inputs.l.all(c, a + b + c >= 0)))"
+    with pytest.raises(ExpressionError):
+        evaluate(text, {"inputs": {"l": list(range(1000))}})
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**70), 10**30])
+def test_numbers_larger_than_cel_has_are_told(number):
+    """Either it can be compared, or it is an error in words: never a crash."""
+    try:
+        assert evaluate("inputs.n == inputs.n", {"inputs": {"n": number}}) in (True, False)
+    except ExpressionError as error:
+        assert str(error)
+
+
+def test_texts_that_are_no_texts_are_told():
+    try:
+        evaluate("inputs.s == 'x'", {"inputs": {"s": "\ud800"}})
+    except ExpressionError as error:
+        assert str(error)
