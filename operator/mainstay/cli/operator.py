@@ -153,9 +153,10 @@ async def _main(
         await worker.start()
         assert worker.lost is not None
         if admin is not None:
-            from mainstay.controlplane import namespaces
+            from mainstay.controlplane import garbage, namespaces
 
             sweeps.append(asyncio.create_task(namespaces.run(admin)))
+            sweeps.append(asyncio.create_task(garbage.run(admin)))
         watches.append(watching := asyncio.create_task(_watch(worker, stop, stop_watching)))
         await _either(watching, worker.lost, worker.caught_up.wait())
         if worker.caught_up.is_set():
