@@ -274,8 +274,10 @@ async def asked(working: Operator, kube: Kube) -> AsyncIterator[Any]:
             async with session.get(url + path) as response:
                 return response.status, await response.text()
 
-        yield ask
-    await served_at.close()
+        try:
+            yield ask
+        finally:
+            await served_at.close()
 
 
 async def test_probes_from_the_start_to_the_end(monkeypatch: pytest.MonkeyPatch):
@@ -301,6 +303,7 @@ async def test_probes_from_the_start_to_the_end(monkeypatch: pytest.MonkeyPatch)
                 raise ApiError(0, "Unavailable", "away")
 
             monkeypatch.setattr(kube, "request", away)
+            monkeypatch.setattr(kube, "answered", lambda *_: None)  # what was asked before
             assert (await ask("/readyz"))[0] == 200, "it was heard a moment ago"
             working.heard_at = time.monotonic() - 42
             assert await ask("/readyz") == (503, "the API server last answered 42 s ago\n")
@@ -342,6 +345,7 @@ async def test_an_api_server_that_hangs_does_not_hang_the_probe(monkeypatch: pyt
             return {}
 
         working._kube._request = hang  # type: ignore[method-assign]
+        working._kube.answered = lambda *_: None  # what was asked before
         working.heard_at = time.monotonic() - 42
         status, text = await ask("/readyz")
         assert (status, "last answered" in text) == (503, True)
