@@ -62,8 +62,8 @@ class JobWorld(World):
         self.operators: list[JobInstance] = []  # type: ignore[assignment]
         self.acting = None
         self.moved_at = EPOCH
-        self.passes = 0
-        self.crash_at: int | None = None  # number of the pass before which the operator dies, once
+        self.steps = 0
+        self.crash_at: int | None = None  # number of the step after which the operator dies, once
         self._said: dict[str, str] = {}
 
     # --- what tests say
@@ -183,14 +183,11 @@ class JobWorld(World):
         ):
             error = instance.advance(key, fault, error)
         self._events(instance)
-        return error
-
-    def _any_pass(self, *, resync: bool) -> bool:
-        self.passes += 1
-        if self.passes == self.crash_at:
+        self.steps += 1
+        if self.steps == self.crash_at:
             self.log.append("-- the operator dies, another comes")
-            self.restart_operator()
-        return super()._any_pass(resync=resync)
+            self.restart_operator(instance)
+        return error
 
     def converge(self, *, resync: bool = True, quiet: float = QUIET_SECONDS) -> None:
         """Passes until nothing moves any more; then the oracle looks at everything."""

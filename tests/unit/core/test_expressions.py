@@ -102,17 +102,11 @@ def test_a_loop_ends():
         evaluate(text, {"inputs": {"l": list(range(1000))}})
 
 
-@pytest.mark.parametrize("number", [2**63, -(2**70), 10**30])
-def test_numbers_larger_than_cel_has_are_told(number):
-    """Either it can be compared, or it is an error in words: never a crash."""
+@pytest.mark.parametrize("value", [2**63, -(2**70), 10**30, "\ud800", 1e400, [[[{}]]], object()])
+def test_values_that_cel_does_not_have_are_told(value):
+    """Either they can be compared, or it is an error in words: never a crash."""
     try:
-        assert evaluate("inputs.n == inputs.n", {"inputs": {"n": number}}) in (True, False)
+        said = str(evaluate("inputs.x == inputs.x", {"inputs": {"x": value}}))
     except ExpressionError as error:
-        assert str(error)
-
-
-def test_texts_that_are_no_texts_are_told():
-    try:
-        evaluate("inputs.s == 'x'", {"inputs": {"s": "\ud800"}})
-    except ExpressionError as error:
-        assert str(error)
+        said = str(error)
+    assert said

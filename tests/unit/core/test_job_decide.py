@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from tests.sim.jobs.pure import NOW, OTHER_UID, Pure, a_unit, ended, one, phase, phases, task
@@ -518,7 +517,7 @@ def largest(**fields):
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_the_status_of_the_largest_job_stays_below_64_KiB(code):
+def test_the_status_of_the_largest_job_stays_below_64_kib(code):
     world = Pure.of(largest(blocking=False))
     said = {"last_lines": ("ü" * 400,) * 5, "outputs": {"t": "x" * 5000}}
     world.units = {name: ended(name, code, **said) for name in world.graph.tasks}
