@@ -44,6 +44,7 @@ def answer(action: UserAction, name: str, inputs: Mapping[str, Any]) -> Answer:
         return Answer(given=False)
     value = inputs[name]
     where = f"spec.inputs.{name}"
+    schema: Mapping[str, Any] = action.json_schema
     if action.secret_fields:
         if not isinstance(value, dict):
             return Answer(True, f"{where} must be an object with {', '.join(action.secret_fields)}")
@@ -53,8 +54,9 @@ def answer(action: UserAction, name: str, inputs: Mapping[str, Any]) -> Answer:
                     True, f"{where}.{field} is a secret: give it as {{secretKeyRef: {{name, key}}}}"
                 )
         value = {k: STAND_IN if k in action.secret_fields else v for k, v in value.items()}
+        schema = _without_secrets(schema, action.secret_fields)
     try:
-        validator = _validator(json.dumps(action.json_schema, sort_keys=True))
+        validator = _validator(json.dumps(schema, sort_keys=True))
     except SchemaError as error:
         return Answer(True, f"the schema of {name} can't be used: {error}")
     first = next(validator.iter_errors(value), None)
@@ -62,6 +64,14 @@ def answer(action: UserAction, name: str, inputs: Mapping[str, Any]) -> Answer:
         return Answer(given=True)
     path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first.instance_path)
     return Answer(True, f"{where}{path}: {' '.join(first.message.split())[:300]}")
+
+
+def _without_secrets(schema: Mapping[str, Any], fields: Sequence[str]) -> Mapping[str, Any]:
+    """The schema as far as it can be judged: whether a secret is there, not what it is."""
+    properties = schema.get("properties")
+    if not isinstance(properties, dict):
+        return schema
+    return {**schema, "properties": {k: {} if k in fields else v for k, v in properties.items()}}
 
 
 def secret_ref(value: Any) -> tuple[str, str] | None:
@@ -98,5 +108,8 @@ def _validator(schema: str) -> jsonschema_rs.Validator:
             retriever=refused,
             pattern_options=jsonschema_rs.RegexOptions(),
         )
+    except jsonschema_rs.ValidationError as error:
+        place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.instance_path)
+        raise SchemaError(f"{place.lstrip('.') or 'it'}: {error.message}") from None
     except Exception as error:
         raise SchemaError(str(error).splitlines()[0]) from None

@@ -5,8 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
+from mainstay.api.jobbatch import BatchPhase, JobBatch
 from mainstay.api.meta import FINALIZER
-from mainstay.api.phasedjob import PhasedJob, TaskState
+from mainstay.api.phasedjob import JobGoal, JobPhase, PhasedJob, TaskState, UserAction
+from mainstay.core.answers import SchemaError, answer, check_schema
+from mainstay.core.batch import decide as batch
 from mainstay.core.job.decide import decide
 from mainstay.core.job.graph import Graph
 from mainstay.core.job.snapshot import JobSnapshot
@@ -93,3 +98,37 @@ def test_a_retry_that_the_phase_s_failure_prevents_is_told_as_failed():
     assert b.state is TaskState.FAILED
     assert "not tried again" in b.message
     assert s.status.resume_plan == ("a", "b")
+
+
+def test_a_secret_is_not_judged_by_its_stand_in():
+    schema = {
+        "type": "object",
+        "required": ["password"],
+        "properties": {"password": {"type": "string", "minLength": 12}},
+    }
+    action = UserAction(title="t", schema=schema, secret_fields=["password"])
+    ref = {"secretKeyRef": {"name": "s", "key": "k"}}
+    assert answer(action, "a", {"a": {"password": ref}}).fits
+    assert not answer(action, "a", {"a": {}}).fits
+
+
+def test_what_is_wrong_with_a_schema_is_placed():
+    with pytest.raises(SchemaError, match=r"^required\[0\]: "):
+        check_schema({"type": "object", "required": [True]})
+
+
+def test_a_batch_whose_jobs_can_t_begin_needs_action():
+    spec = {
+        "parallelism": 1,
+        "template": {"steps": [{"name": "s", "task": {"program": PROGRAM}}]},
+        "jobs": [{"name": "a"}, {"name": "b"}],
+    }
+    meta = {"name": "x", "uid": "u", "finalizers": [FINALIZER], "generation": 1}
+    stuck = batch.ChildView("1", JobPhase.PENDING, JobGoal.RUNNING, stuck=True)
+    s = batch.BatchSnapshot(JobBatch.model_validate({"metadata": meta, "spec": spec}), NOW, {"a": stuck})
+    plan = batch.decide(s)
+    assert isinstance(plan, Write)
+    assert plan.status.phase is BatchPhase.ACTION_REQUIRED
+    assert plan.status.needs_action == ("a",)
+    again = s.batch.model_copy(update={"status": plan.status})
+    assert batch.decide(batch.BatchSnapshot(again, NOW, {"a": stuck})) == Wait()

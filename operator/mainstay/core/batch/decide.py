@@ -50,6 +50,7 @@ class ChildView:
     phase: JobPhase
     state: JobGoal
     deleting: bool = False
+    stuck: bool = False  # pending, and only a person can change that
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +97,24 @@ def _acts(s: BatchSnapshot, seconds: float | None) -> BatchPlan:
     if s.batch.spec.state is JobGoal.RUNNING:
         # A job that was seen once and is gone was deleted by hand: what it did is not done again.
         known = {*s.batch.status.created, *s.jobs, *s.taken}
-        active = sum(1 for job in s.jobs.values() if job.phase in ACTIVE)
         fresh = [job.name for job in s.batch.spec.jobs if job.name not in known]
-        acts += [CreateJob(name) for name in fresh[: max(0, s.batch.spec.parallelism - active)]]
+        acts += [CreateJob(name) for name in fresh[: _room(s)]]
     if acts:
         return ActAll(tuple(acts[:AT_ONCE]))
     return Wait(TAKEN_SECONDS if s.taken and seconds is None else seconds)
+
+
+def _room(s: BatchSnapshot) -> int:
+    """How many more jobs may be under way. One that can't begin counts: the next would be no better."""
+    return max(0, s.batch.spec.parallelism - sum(1 for job in s.jobs.values() if job.phase in ACTIVE))
+
+
+def _moves(s: BatchSnapshot) -> bool:
+    """Whether anything happens without a person."""
+    if any(job.phase in ACTIVE and not job.stuck for job in s.jobs.values()):
+        return True
+    known = {*s.batch.status.created, *s.jobs, *s.taken}
+    return _room(s) > 0 and any(job.name not in known for job in s.batch.spec.jobs)
 
 
 def _teardown(s: BatchSnapshot) -> BatchPlan:
@@ -140,7 +153,7 @@ def _outlook(s: BatchSnapshot) -> JobBatchStatus:
         condition("Reconciling", not ready and not stalled),
         condition("Stalled", stalled, words if stalled else ""),
     ]
-    needs = [n for n, j in s.jobs.items() if j.phase is JobPhase.ACTION_REQUIRED]
+    needs = [n for n, j in s.jobs.items() if j.stuck or j.phase is JobPhase.ACTION_REQUIRED]
     failed = [n for n, j in s.jobs.items() if j.phase is JobPhase.FAILED]
     over = phase in OVER
     return old.model_copy(
@@ -163,13 +176,14 @@ def _counts(s: BatchSnapshot, created: tuple[str, ...]) -> JobCounts:
     def number(phase: JobPhase) -> int:
         return sum(1 for job in s.jobs.values() if job.phase is phase)
 
+    stuck = sum(1 for job in s.jobs.values() if job.stuck)
     gone = sum(1 for name in created if name not in s.jobs)
     total = len({*created, *(job.name for job in s.batch.spec.jobs)})
     return JobCounts(
         total=total,
-        pending=number(JobPhase.PENDING) + total - gone - len(s.jobs),
+        pending=number(JobPhase.PENDING) - stuck + total - gone - len(s.jobs),
         in_progress=number(JobPhase.IN_PROGRESS),
-        action_required=number(JobPhase.ACTION_REQUIRED),
+        action_required=number(JobPhase.ACTION_REQUIRED) + stuck,
         suspended=number(JobPhase.SUSPENDED),
         completed=number(JobPhase.COMPLETED),
         failed=number(JobPhase.FAILED),
@@ -219,7 +233,7 @@ def _phase(s: BatchSnapshot, c: JobCounts) -> tuple[BatchPhase, str, str]:
         if c.in_progress == 0:
             return BatchPhase.SUSPENDED, reasons.SUSPENDED, words
         return BatchPhase.IN_PROGRESS, reasons.SUSPENDING, words
-    if c.action_required and not c.in_progress and not c.pending:
+    if c.action_required and not _moves(s):
         return BatchPhase.ACTION_REQUIRED, reasons.ACTION_REQUIRED, words
     return BatchPhase.IN_PROGRESS, reasons.IN_PROGRESS, words
 

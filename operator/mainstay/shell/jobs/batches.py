@@ -178,11 +178,16 @@ def job_of(batch: JobBatch, name: str, short: str) -> Object:
 
 def _view(obj: Object) -> ChildView:
     """As much of a job as its batch needs; one that doesn't parse counts as waiting for a person."""
-    phase = (obj.get("status") or {}).get("phase") or "Pending"
+    status = obj.get("status") or {}
+    phase = status.get("phase") or "Pending"
+    stalled = any(
+        c.get("type") == "Stalled" and c.get("status") == "True" for c in status.get("conditions") or ()
+    )
     state = (obj.get("spec") or {}).get("state") or "Running"
     return ChildView(
         uid=obj["metadata"]["uid"],
         phase=_PHASES.get(phase, JobPhase.ACTION_REQUIRED),
         state=_GOALS.get(state, JobGoal.RUNNING),
         deleting=bool(obj["metadata"].get("deletionTimestamp")),
+        stuck=phase == "Pending" and stalled,
     )
