@@ -121,16 +121,19 @@ class Plant(House):
             self.remove(name)
         return obj
 
-    def remove(self, name: str) -> None:
-        """Delete it; nothing of it stays."""
+    def remove(self, name: str, *, maps_before: frozenset[str] = frozenset()) -> None:
+        """Delete it; nothing of it stays but the ConfigMaps that were there before."""
         self.desk.delete(name)
         self.desk.until_gone(name, PATIENCE)
-        self.nothing_of(name)
+        self.nothing_of(name, maps_before)
 
-    def nothing_of(self, name: str) -> None:
+    def nothing_of(self, name: str, maps_before: frozenset[str] = frozenset()) -> None:
         assert [d for d in directories(self.root) if f".{name}_" in d] == []
-        assert self.desk.config_maps(name) == []
-        assert [pid for pid in self.parts()["program"] if f".{name}_" in self.unit_of(pid)] == []
+        assert set(self.desk.config_maps(name)) - maps_before == set()
+        assert self.programs_of(name) == []
+
+    def programs_of(self, name: str) -> list[int]:
+        return [pid for pid in self.parts()["program"] if f".{name}_" in self.unit_of(pid)]
 
     @staticmethod
     def unit_of(pid: int) -> str:

@@ -26,6 +26,7 @@ UNITS = {
     "exit 0, stopped": ended("t", attempt=2, stopping_seconds=1.0),
     "exit 1": ended("t", 1, attempt=2),
     "exit 1, older": ended("t", 1, attempt=1),
+    "exit 1, older, stopped": ended("t", 1, attempt=1, stopping_seconds=1.0),
     "exit 1, newer": ended("t", 1, attempt=3),
     "timed out": ended("t", None, attempt=2, timed_out=True),
     "timed out, stopped": ended("t", None, attempt=2, timed_out=True, stopping_seconds=1.0),
@@ -44,6 +45,7 @@ NEWER = {
 UNCLAIMED = {
     **NEWER,
     "exit 0": "Completed#2",
+    "exit 0, older": "Completed#1",
     "exit 0, asks": "ActionRequired#2 ActionRequired",
     "exit 0, stopped": "Completed#2",
 }
@@ -61,7 +63,9 @@ STOPPED = ("exit 1", "timed out", "timed out, stopped", "lost", "lost unexecuted
 STOPPING = {
     **CLAIMED,
     **dict.fromkeys(STOPPED, "Failed#2 Cancelled"),
-    **dict.fromkeys(("absent", "exit 0, older", "exit 1, older"), "Skipped#2 Cancelled"),
+    **dict.fromkeys(
+        ("absent", "exit 1, older, stopped"), "Skipped#2 Cancelled"
+    ),  # nothing can start any more
 }
 BECOMES = {
     TaskState.PENDING: UNCLAIMED,

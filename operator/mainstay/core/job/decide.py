@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from mainstay.api.phasedjob import (
+    CLAIMED,
     FINAL,
     JobGoal,
     JobPhase,
@@ -13,6 +14,7 @@ from mainstay.api.phasedjob import (
     PhasedJobStatus,
     StepState,
     TaskState,
+    TaskStatus,
 )
 from mainstay.core import reasons
 from mainstay.core.job.advance import Halt, advance
@@ -243,6 +245,7 @@ def _acts(d: Draft, wait: Wait) -> JobPlan:
             t.state in (TaskState.STARTING, TaskState.RUNNING)
             and unit.state in GONE
             and unit.attempt < t.attempt
+            and _claimed_still(d, t)
         ):
             problem = s.problems.get(name)
             if problem is None:
@@ -252,6 +255,12 @@ def _acts(d: Draft, wait: Wait) -> JobPlan:
     if acts:
         return ActAll(tuple(acts))
     return Wait(min(waits, default=None))
+
+
+def _claimed_still(d: Draft, t: TaskStatus) -> bool:
+    """Whether this pass leaves the claim as it is: a status that takes it back may wait to be written."""
+    now = d.tasks.get(t.name)
+    return now is not None and now.state in CLAIMED and now.attempt == t.attempt
 
 
 def _add(acts: list[JobEffect], waits: list[float], what: JobEffect | float) -> None:
