@@ -71,8 +71,4 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
     async def config_map_changed(event: kopf.RawEvent, **_: Any) -> None:
         operator.on_event(CONFIG_MAPS, event["type"] == "DELETED", dict(event["object"]))
 
-    @kopf.on.probe(id="objects", registry=table)
-    async def objects(**_: Any) -> int:
-        return len(operator.store.runs.objects)
-
     return table

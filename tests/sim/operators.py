@@ -85,19 +85,19 @@ class Instance:
         self.lost = False  # it saw that history was taken back, and must be started afresh
         self._api, self._runtime = api, runtime
         self.operator = Operator(kube, runtime, FakeRuntime())  # type: ignore[arg-type]
-        self.operator.queue = self.queue  # type: ignore[assignment]
+        self.operator.queue = self.operator._wakes._queue = self.queue  # type: ignore[assignment]
         for plural in (POOLS, LEASES, CONFIG_MAPS, RUNS):
-            drive(self.operator._list(plural))
+            drive(self.operator.copies.list(plural))
         for unit in runtime.peek_all():
             self.operator.store.carry(unit.name, unit.port if unit.state in LIVE else None)
-        self.operator._ready = True
+        self.operator._wakes.awake = True
         store = self.operator.store
         for namespace, name_ in store.runs.objects:
             self.queue.add(("run", namespace, name_))
         for _, name_ in store.pools.objects:
             self.queue.add(("pool", "", name_))
         for _, name_ in store.leases.objects:
-            self.operator._check_lease(name_)
+            self.operator._wakes.lease_without_holder(name_)
         self._look_for_orphans()
         api.watchers.append(self._watched)
         runtime.listeners.append(self._ear)
@@ -131,7 +131,7 @@ class Instance:
         self.resynced_at = CLOCK.seconds
         try:
             for plural in (RUNS, LEASES, POOLS, CONFIG_MAPS):
-                drive(self.operator._list(plural))
+                drive(self.operator.copies.list(plural))
         except HistoryLostError:
             self.lost = True
         else:

@@ -42,8 +42,9 @@ from mainstay.runtime import effects
 from mainstay.runtime.base import GONE
 from mainstay.runtime.process import ProcessRuntime
 from mainstay.runtime.process.tasks import ProcessTaskRuntime
+from mainstay.shell.copies import WATCHED
 from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, POOLS, RUNS, Kube, core_path, path
-from mainstay.shell.operator import WATCHED, Operator
+from mainstay.shell.operator import Operator
 
 Object = dict[str, Any]
 PATIENCE = 30.0
@@ -414,7 +415,7 @@ class Shell:
         api = self.kube._api
         session = api.rest_client.pool_manager
         url = api.configuration.host + (core_path(plural) if plural == CONFIG_MAPS else path(plural))
-        kind = self.operator._kind(plural)
+        kind = self.operator.copies.kind(plural)
         while True:
             query = {"watch": "1", "resourceVersion": str(kind.newest), "allowWatchBookmarks": "false"}
             with suppress(aiohttp.ClientError):
@@ -428,7 +429,7 @@ class Shell:
                         self.operator.on_event(plural, event["type"] == "DELETED", event["object"])
             await asyncio.sleep(0.05)
             with suppress(Exception):
-                await self.operator._list(plural)
+                await self.operator.copies.list(plural)
 
 
 def _before(name: str) -> None:

@@ -71,6 +71,11 @@ class Home:
         return self.root / "operator.ready"
 
     @property
+    def operator_url(self) -> Path:
+        """Where the operator serves /metrics, /healthz and /readyz; there while it does."""
+        return self.root / "operator.url"
+
+    @property
     def owner(self) -> Path:
         """Which cluster this home belongs to."""
         return self.root / "owner.json"

@@ -188,7 +188,7 @@ async def _main(
         await worker.close()  # before kopf: its end is not gentle to tasks that are not its own
         stop_watching.set()
         await _ended(watches, END_SECONDS, gently=True)
-        _url_file(home).unlink(missing_ok=True)
+        home.operator_url.unlink(missing_ok=True)
         closing = [runtime.close(), tasks.close(), endpoints.close(), kube.close()]
         if admin is not None:
             closing.append(admin.close())
@@ -227,13 +227,8 @@ async def _serve(endpoints: Endpoints, home: Home, host: str, port: int) -> None
         url = await endpoints.listen(host, port)
     except OSError as error:
         fail(f"--health {host}:{port} can't be listened on: {error.strerror or error}")
-    _url_file(home).write_text(url + "\n")
+    home.operator_url.write_text(url + "\n")
     logger.info("health and metrics at %s", url)
-
-
-def _url_file(home: Home) -> Path:
-    """Where the address of these endpoints is found while they are served."""
-    return home.root / "operator.url"
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -71,7 +71,8 @@ def status(
     if output is not None:
         _print(told, output)
         return
-    out.print(f"home: {told['home']}   api: {told['api']}")
+    measured = f"   metrics: {told['metrics']}" if told["metrics"] else ""
+    out.print(f"home: {told['home']}   api: {told['api']}{measured}")
     out.print()
     parts = table("PART", "STATE", "PID", "RESTARTS")
     for part in told["parts"]:
@@ -156,6 +157,7 @@ async def _status(target: Target) -> tuple[dict[str, Any], tuple[list[Object], l
     told: dict[str, Any] = {
         "home": str(target.home.root),
         "api": _server(target),
+        "metrics": _metrics(target),
         "parts": await _parts(target),
         "units": [
             *await _units(system.runtime(target.home, "runs")),
@@ -224,6 +226,14 @@ async def _units(runtime: Any) -> list[dict[str, Any]]:
         }
         for unit in units
     ]
+
+
+def _metrics(target: Target) -> str | None:
+    """Where the operator serves its metrics, if it does."""
+    try:
+        return target.home.operator_url.read_text().strip() + "/metrics"
+    except OSError:
+        return None
 
 
 def _server(target: Target) -> str:

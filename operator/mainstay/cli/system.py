@@ -62,6 +62,7 @@ def operator_program(home: Home, kubeconfig: Path, *, embedded: bool) -> Program
     """Return the operator as a part of the system. A changed package is a changed part."""
     argv = [sys.executable, "-m", "mainstay.cli.main", "operator", "--home", str(home.root)]
     argv += ["--kubeconfig", str(kubeconfig), "--embedded" if embedded else "--impersonate"]
+    argv += ["--health", "127.0.0.1:0"]
     package = Path(mainstay.__file__).parent
     newest = max(int(f.stat().st_mtime) for f in package.rglob("*.py"))
     env = {k: v for k, v in os.environ.items() if k in ("LANG", "TZ", "PATH")}

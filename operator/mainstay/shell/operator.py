@@ -6,57 +6,37 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter
 from collections.abc import Coroutine, Iterable
 from functools import partial
 from typing import Any
 
-from mainstay.core.inputs import config_map_refs
 from mainstay.core.names import object_key, task_key
 from mainstay.core.unit import LIVE
 from mainstay.runtime.base import Runtime, RuntimeUnavailableError, TaskRuntime
+from mainstay.shell.copies import WATCHED, Copies
 from mainstay.shell.executor import Executor
 from mainstay.shell.gather import Gatherer
 from mainstay.shell.jobs.batches import BatchReconciler
-from mainstay.shell.jobs.index import TASKS_AT_ONCE, JobIndex, batch_of
+from mainstay.shell.jobs.index import TASKS_AT_ONCE, JobIndex
 from mainstay.shell.jobs.reconciler import JobReconciler
-from mainstay.shell.kube import (
-    BATCHES,
-    CONFIG_MAPS,
-    JOBS,
-    LEASES,
-    POOLS,
-    RUNS,
-    ApiError,
-    Kube,
-    core_path,
-    path,
-)
+from mainstay.shell.kube import ApiError, Kube
 from mainstay.shell.metrics import Metrics
-from mainstay.shell.pools import POOL_WRITE_SECONDS, PoolCounter
+from mainstay.shell.pools import PoolCounter
 from mainstay.shell.queue import CANCEL_SECONDS, Queue
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.runs import RunReconciler
-from mainstay.shell.store import HistoryLostError, Kind, Object, Store, key_of, version_of
+from mainstay.shell.store import HistoryLostError, Object, Store
 from mainstay.shell.sweep import Sweeper, TaskSweeper
+from mainstay.shell.wakes import Wakes, WorkKey
 from mainstay.shell.writes import Writes
 
 logger = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 60.0
-WOKEN_AT_ONCE = 64
-"""Runs of a pool that look again when a port may be free; whoever takes one wakes nobody, who gives one back does."""
-
 PASS_SECONDS = 14.0
 """What begun passes have to end once the operator is closing; writes have WRITE_SECONDS beyond that."""
 SHUTDOWN_SECONDS = 30.0
 """The limit of a shutdown with everything that belongs to it."""
-
-WATCHED = (POOLS, LEASES, CONFIG_MAPS, RUNS, JOBS, BATCHES)
-"""Every kind that is kept a copy of, in the order in which it is learned."""
-
-WorkKey = tuple[str, str, str]
-"""(what, namespace, name): what is run, job, batch, unit (of a run), task (its unit), lease or pool."""
 
 
 class Operator:
@@ -73,7 +53,9 @@ class Operator:
     ) -> None:
         self.store = Store()
         self.index = JobIndex(tasks_at_once)
+        self.copies = Copies(self.store, self.index, kube)
         self.queue: Queue[WorkKey] = Queue(self._work)
+        self._wakes = Wakes(self.queue, self.store, self.index)
         self.metrics = Metrics(self.store, self.index, lambda: self.queue.depth)
         self.lost: asyncio.Future[None] | None = None
         self.closing = False
@@ -93,14 +75,14 @@ class Operator:
         self._task_sweeper = TaskSweeper(self.index, kube, tasks)
         self._writes = Writes(self._cut_off)
         self._measure()
-        self._jobs.changed = self._wake_batch
+        self.copies.changed = self._wakes.changed
+        self._jobs.changed = self._wakes.batch_of
         self._batches.touched = lambda key: self.queue.add(("job", *key))
-        self.index.room_made = self._wake_roomless
-        self.store.port_freed = self._wake_waiting
-        self.store.leases_changed = self._count_soon
+        self.index.room_made = self._wakes.waiting_for_room
+        self.store.port_freed = self._wakes.waiting_for_ports
+        self.store.leases_changed = self._wakes.pools_soon
         self.loops: dict[str, asyncio.Task[None]] = {}
         """What runs for as long as the operator does."""
-        self._ready = False
         self._unseen: set[WorkKey] = set()
         self.caught_up = asyncio.Event()
         """Every run that existed at the start was looked at once: their statuses are no longer memories."""
@@ -111,10 +93,10 @@ class Operator:
         for writer in (self._kube, *self._reconcilers):
             writer.finish = self._writes.finish
         for plural in WATCHED:
-            await self._list(plural)
+            await self.copies.list(plural)
         for unit in await self._runtime.units():
             self.store.carry(unit.name, unit.port if unit.state in LIVE else None)
-        self._ready = True
+        self._wakes.awake = True
         self._unseen = {("run", *key) for key in self.store.runs.objects}
         self._unseen |= {("job", *key) for key in self.index.jobs.objects}
         self._unseen |= {("batch", *key) for key in self.index.batches.objects}
@@ -124,7 +106,7 @@ class Operator:
         for _, name in self.store.pools.objects:
             self.queue.add(("pool", "", name))
         for _, name in self.store.leases.objects:
-            self._check_lease(name)
+            self._wakes.lease_without_holder(name)
         self._spawn("recorder", self._recorder.run())
         self._spawn("runs", self._listen())
         self._spawn("tasks", self._listen_to_tasks())
@@ -193,114 +175,7 @@ class Operator:
     def on_event(self, plural: str, deleted: bool, obj: Object) -> None:
         """One watch event. Late and repeated ones do no harm."""
         self.metrics.watched(plural)
-        self._take_in(plural, deleted, obj)
-
-    def _take_in(self, plural: str, deleted: bool, obj: Object) -> None:
-        if plural == CONFIG_MAPS:
-            obj = _only_data(obj)
-        before = self.store.runs.objects.get(key_of(obj)) if plural == RUNS else None
-        changed = self._drop(plural, obj) if deleted else self._put(plural, obj)
-        if not changed or not self._ready:
-            return
-        namespace, name = key_of(obj)
-        if plural == RUNS:
-            self.queue.add(("run", namespace, name))
-            if before is not None and (deleted or before["metadata"]["uid"] != obj["metadata"]["uid"]):
-                for lease in self.store.leases_of(before["metadata"]["uid"]):
-                    self.queue.add(("lease", "", lease.metadata.name))
-            if deleted:
-                self.queue.add(("unit", namespace, name))
-        elif plural == JOBS:
-            self.queue.add(("job", namespace, name))
-            self._wake_batch(obj)
-        elif plural == BATCHES:
-            self.queue.add(("batch", namespace, name))
-        elif plural == LEASES:
-            self._lease_changed(obj, deleted=deleted)
-        elif plural == POOLS:
-            self.queue.add(("pool", "", name))
-            self._wake_waiting()
-        else:
-            self._config_map_changed(namespace, name)
-
-    def _put(self, plural: str, obj: Object) -> bool:
-        if plural == RUNS:
-            return self.store.put_run(obj)
-        if plural == LEASES:
-            return self.store.put_lease(obj)
-        if plural == JOBS:
-            return self.index.put_job(obj)
-        return self._kind(plural).put(obj)
-
-    def _drop(self, plural: str, obj: Object) -> bool:
-        if plural == RUNS:
-            return self.store.drop_run(obj)
-        if plural == LEASES:
-            return self.store.drop_lease(obj)
-        if plural == JOBS:
-            return self.index.drop_job(obj)
-        return self._kind(plural).drop(obj)
-
-    def _kind(self, plural: str) -> Kind:
-        return {
-            RUNS: self.store.runs,
-            JOBS: self.index.jobs,
-            BATCHES: self.index.batches,
-            LEASES: self.store.leases,
-            POOLS: self.store.pools,
-            CONFIG_MAPS: self.store.config_maps,
-        }[plural]
-
-    def _lease_changed(self, obj: Object, *, deleted: bool) -> None:
-        holder = obj.get("spec", {}).get("holder", {})
-        key = (str(holder.get("namespace", "")), str(holder.get("name", "")))
-        if key in self.store.runs.objects:
-            self.queue.add(("run", *key))
-        if not deleted:
-            self._check_lease(obj["metadata"]["name"])
-
-    def _wake_batch(self, job: Object) -> None:
-        """What a job comes to counts in its batch."""
-        if self._ready and (batch := batch_of(job)) is not None:
-            self.queue.add(("batch", *batch))
-
-    def _wake_roomless(self) -> None:
-        """Jobs that wait for room on this host look again, those that waited longest first."""
-        if self._ready:
-            for key in list(self.index.waiting)[: max(1, self.index.room)]:
-                self.queue.add(("job", *key))
-
-    def _count_soon(self) -> None:
-        """Counts of pools are written at most once a second."""
-        if self._ready:
-            for _, name in self.store.pools.objects:
-                self.queue.add_after(("pool", "", name), POOL_WRITE_SECONDS)
-
-    def _wake_waiting(self) -> None:
-        """Runs that wait for a port look again, those that waited longest first."""
-        if not self._ready:
-            return
-        woken: Counter[str] = Counter()
-        for key, (_, pool) in sorted(self.store.waiting.items(), key=lambda item: item[1]):
-            woken[pool] += 1
-            if woken[pool] <= WOKEN_AT_ONCE:
-                self.queue.add(("run", *key))
-
-    def _config_map_changed(self, namespace: str, name: str) -> None:
-        for key in [k for k in self.store.runs.objects if k[0] == namespace]:
-            try:
-                run = self.store.run(key)
-            except ValueError:
-                continue
-            if run is not None and any(ref == name for ref, _ in config_map_refs(run.spec)):
-                self.queue.add(("run", *key))
-
-    def _check_lease(self, name: str) -> None:
-        lease = self.store.leases.objects[("", name)]
-        holder = lease.get("spec", {}).get("holder", {})
-        known = self.store.runs.objects.get((holder.get("namespace", ""), holder.get("name", "")))
-        if known is None or known["metadata"]["uid"] != holder.get("uid"):
-            self.queue.add(("lease", "", name))
+        self.copies.take(plural, deleted, obj)
 
     # --- work
 
@@ -392,33 +267,11 @@ class Operator:
             await asyncio.sleep(RESYNC_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - a jitter
             for plural in WATCHED:
                 try:
-                    await self._list(plural)
+                    await self.copies.list(plural)
                 except ApiError as error:
                     logger.debug("resync of %s put off: %s", plural, error)
             for _, name in self.store.leases.objects:
-                self._check_lease(name)
-
-    async def _list(self, plural: str) -> None:
-        """Take in a whole list; what it lacks is gone."""
-        kind = self._kind(plural)
-        url = core_path(plural) if plural == CONFIG_MAPS else path(plural)
-        seen = set()
-        version = 0
-        async for page in self._kube.pages(url):
-            version = version or int(page["metadata"]["resourceVersion"])
-            if version < kind.newest:
-                raise HistoryLostError(
-                    f"{plural}: the API server is at version {version}, {kind.newest} was seen before; "
-                    "it was restored from an older state, starting afresh"
-                )
-            for item in page.get("items", ()):
-                seen.add(key_of(item))
-                self._take_in(plural, False, item)
-        kind.newest = max(kind.newest, version)
-        for key in [k for k in kind.objects if k not in seen]:
-            obj = kind.objects[key]
-            if version_of(obj) <= version:
-                self._take_in(plural, True, obj)
+                self._wakes.lease_without_holder(name)
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
@@ -428,10 +281,3 @@ async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
         task.cancel()
     if cancelled:
         await asyncio.wait(cancelled, timeout=CANCEL_SECONDS)
-
-
-def _only_data(config_map: Object) -> Object:
-    """What we need of a ConfigMap: others may keep megabytes in theirs."""
-    meta = config_map["metadata"]
-    kept = {k: meta.get(k) for k in ("namespace", "name", "uid", "resourceVersion")}
-    return {"metadata": kept, "data": config_map.get("data")}

@@ -14,8 +14,9 @@ from tests.sim.steps import drive, step
 from mainstay.core.names import object_key, task_key
 from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.runtime.fake import FakeRuntime
+from mainstay.shell.copies import WATCHED
 from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, ApiError
-from mainstay.shell.operator import WATCHED, Operator
+from mainstay.shell.operator import Operator
 from mainstay.shell.store import HistoryLostError, Object
 
 
@@ -72,10 +73,10 @@ class JobInstance(Instance):
         self.lost = False
         self._api, self._runtime = api, runtime  # type: ignore[assignment]
         self.operator = Operator(kube, FakeRuntime(), runtime, tasks_at_once=limit)  # type: ignore[arg-type]
-        self.operator.queue = self.queue  # type: ignore[assignment]
+        self.operator.queue = self.operator._wakes._queue = self.queue  # type: ignore[assignment]
         for plural in WATCHED:
-            drive(self.operator._list(plural))
-        self.operator._ready = True
+            drive(self.operator.copies.list(plural))
+        self.operator._wakes.awake = True
         for namespace, name_ in self.operator.index.jobs.objects:
             self.queue.add(("job", namespace, name_))
         for namespace, name_ in self.operator.index.batches.objects:
@@ -104,7 +105,7 @@ class JobInstance(Instance):
         self.resynced_at = CLOCK.seconds
         try:
             for plural in (JOBS, BATCHES, CONFIG_MAPS):
-                drive(self.operator._list(plural))
+                drive(self.operator.copies.list(plural))
         except HistoryLostError:
             self.lost = True
         else:

@@ -248,7 +248,7 @@ def _acts(d: Draft, wait: Wait) -> JobPlan:
             and _claimed_still(d, t)
         ):
             problem = s.problems.get(name)
-            if problem is None:
+            if problem is None or problem.retry_seconds <= 0:
                 acts.append(StartTask(name, t.attempt))
             else:
                 waits.append(problem.retry_seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,9 +92,12 @@ class JobGatherer:
 
     @staticmethod
     def _problems(memory: JobMemory) -> dict[str, Problem]:
+        """Told until the act is done; due again when no seconds are left."""
         at = time.monotonic()
-        memory.problems = {name: (p, until) for name, (p, until) in memory.problems.items() if until > at}
-        return {name: problem for name, (problem, _) in memory.problems.items()}
+        return {
+            name: replace(problem, retry_seconds=max(0.0, until - at))
+            for name, (problem, until) in memory.problems.items()
+        }
 
     # -- outputs
 

@@ -123,5 +123,6 @@ class JobReconciler(Reconciler[JobSnapshot, PhasedJobStatus, JobMemory]):
             wait = delay(memory.failures - QUIET_FAILURES, initial=0.5, cap=10.0)
             problem = Problem(reasons.RUNTIME_UNAVAILABLE, str(error), needs_person=False, retry_seconds=wait)
         else:
+            memory.problems.pop(task, None)
             return
         memory.problems[task] = (problem, time.monotonic() + problem.retry_seconds)
