@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep as pause
 from typing import IO, Annotated, Optional
 
 import typer
@@ -67,7 +67,7 @@ def logs(
         while True:
             for index, (path, sink) in enumerate(streams):
                 positions[index] = _print_new(path, sink, positions[index])
-            time.sleep(POLL_SECONDS)
+            pause(POLL_SECONDS)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
@@ -95,7 +95,7 @@ def _task_logs(
                 directory, positions = later, [0, 0]
                 tasklogs.tell_attempt(directory)
             else:
-                time.sleep(POLL_SECONDS)
+                pause(POLL_SECONDS)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from mainstay.cli import logs, tasklogs
+from mainstay.cli import logs
 from mainstay.cli.main import app
 from mainstay.runtime.process import records
 
@@ -86,30 +84,22 @@ def test_a_task_that_was_declared_and_never_started(files):
 
 
 def test_following_goes_over_to_the_next_attempt(files, monkeypatch):
+    """What happens between two looks is scripted: a pause is the event."""
     first = files.attempt("default.j_t", 1, "one\n", code=None)
-    monkeypatch.setattr(logs, "POLL_SECONDS", 0.01)
-    told = threading.Event()
-    told_attempt = tasklogs.tell_attempt
 
-    def tell(path):
-        told_attempt(path)
-        told.set()
-
-    monkeypatch.setattr(tasklogs, "tell_attempt", tell)
-
-    def live() -> None:
-        time.sleep(0.05)
+    def more() -> None:
         with (first / "stdout.log").open("a") as file:
             file.write("more\n")
-        files.attempt("default.j_t", 2, "two\n", code=None)
-        assert told.wait(5)
-        time.sleep(0.1)
-        monkeypatch.setattr(logs.time, "sleep", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
 
-    writer = threading.Thread(target=live)
-    writer.start()
+    def next_attempt() -> None:
+        files.attempt("default.j_t", 2, "two\n", code=None)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    script = iter([more, next_attempt, lambda: None, lambda: None, interrupt])
+    monkeypatch.setattr(logs, "pause", lambda _: next(script)())
     result = run.invoke(app, ["logs", "-f", "job/j", "t"])
-    writer.join()
     assert result.exit_code == 0, result.output
     assert result.stdout.replace("--- attempt 2\n", "") == "one\nmore\ntwo\n"
     assert "--- attempt 2" in result.output
