@@ -45,7 +45,7 @@ NEWER = {
 UNCLAIMED = {
     **NEWER,
     "exit 0": "Completed#2",
-    "exit 0, older": "Completed#1",
+    "exit 0, older": "Completed#2",
     "exit 0, asks": "ActionRequired#2 ActionRequired",
     "exit 0, stopped": "Completed#2",
 }

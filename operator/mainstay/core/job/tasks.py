@@ -149,7 +149,8 @@ def _succeeded(t: TaskStatus, outcome: Outcome, s: JobSnapshot | None = None) ->
             return Verdict(t)  # known already: it failed for that, and may run again
         return Verdict(settled(s, t, TaskState.FAILED, error.reason, str(error)))
     kept = {key: value for key, value in outputs.items() if key != ASKS}
-    t = _changed(t, attempt=outcome.attempt, retry_at=None, reason="", message="")
+    # A claim never falls, also when an earlier attempt turns out to have done the work.
+    t = _changed(t, attempt=max(t.attempt, outcome.attempt), retry_at=None, reason="", message="")
     if asks is not None:
         t = _changed(t, state=TaskState.ACTION_REQUIRED, reason=reasons.ACTION_REQUIRED, message=asks.title)
     else:
