@@ -6,12 +6,14 @@ its retries and its finalizers are ours (see shell/queue.py). Handlers are corou
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import kopf
 
 from mainstay.api.meta import GROUP, VERSION
-from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, POOLS, RUNS
+from mainstay.shell.copies import WATCHED
+from mainstay.shell.kube import CONFIG_MAPS
 from mainstay.shell.operator import Operator
 
 
@@ -47,28 +49,15 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
     async def login(**options: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**options) or kopf.login_with_kubeconfig(**options)
 
-    @kopf.on.event(GROUP, VERSION, RUNS, registry=table)
-    async def run_changed(event: kopf.RawEvent, **_: Any) -> None:
-        operator.on_event(RUNS, event["type"] == "DELETED", dict(event["object"]))
-
-    @kopf.on.event(GROUP, VERSION, JOBS, registry=table)
-    async def job_changed(event: kopf.RawEvent, **_: Any) -> None:
-        operator.on_event(JOBS, event["type"] == "DELETED", dict(event["object"]))
-
-    @kopf.on.event(GROUP, VERSION, BATCHES, registry=table)
-    async def batch_changed(event: kopf.RawEvent, **_: Any) -> None:
-        operator.on_event(BATCHES, event["type"] == "DELETED", dict(event["object"]))
-
-    @kopf.on.event(GROUP, VERSION, LEASES, registry=table)
-    async def lease_changed(event: kopf.RawEvent, **_: Any) -> None:
-        operator.on_event(LEASES, event["type"] == "DELETED", dict(event["object"]))
-
-    @kopf.on.event(GROUP, VERSION, POOLS, registry=table)
-    async def pool_changed(event: kopf.RawEvent, **_: Any) -> None:
-        operator.on_event(POOLS, event["type"] == "DELETED", dict(event["object"]))
-
-    @kopf.on.event("", "v1", CONFIG_MAPS, registry=table)
-    async def config_map_changed(event: kopf.RawEvent, **_: Any) -> None:
-        operator.on_event(CONFIG_MAPS, event["type"] == "DELETED", dict(event["object"]))
+    for plural in WATCHED:
+        group, version = ("", "v1") if plural == CONFIG_MAPS else (GROUP, VERSION)
+        kopf.on.event(group, version, plural, id=plural, registry=table)(_route(operator, plural))
 
     return table
+
+
+def _route(operator: Operator, plural: str) -> Callable[..., Coroutine[Any, Any, None]]:
+    async def changed(event: kopf.RawEvent, **_: Any) -> None:
+        operator.on_event(plural, event["type"] == "DELETED", dict(event["object"]))
+
+    return changed

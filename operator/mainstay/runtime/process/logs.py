@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable
 
 from mainstay.runtime import effects
+from mainstay.runtime.process.periodic import Periodic
 from mainstay.runtime.process.unitdir import ScopeDir
 
 BYTES = 10 * 1024 * 1024
@@ -70,7 +71,7 @@ def drop_oldest(
     return gone
 
 
-class Rotator:
+class Rotator(Periodic):
     """Looks after the logs of a scope in the background."""
 
     def __init__(
@@ -83,25 +84,7 @@ class Rotator:
         self._scope = scope
         self._growing = growing
         self._every = every
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run(), name="rotate logs")
-
-    async def close(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            try:
-                await asyncio.to_thread(self.once)
-            except OSError:
-                continue  # a full disk, or a directory that went away: the next round tries again
+        super().__init__("rotate logs", EVERY_SECONDS, lambda: asyncio.to_thread(self.once))
 
     def once(self) -> None:
         """One round over every log."""

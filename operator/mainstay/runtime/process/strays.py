@@ -6,42 +6,23 @@ descendant. When its leader dies it becomes supervisord's child, one among many;
 
 from __future__ import annotations
 
-import asyncio
-
 from mainstay.runtime.base import ProcessId
 from mainstay.runtime.process import members, proc
 from mainstay.runtime.process.observe import Observer, Scans
+from mainstay.runtime.process.periodic import Periodic
 from mainstay.runtime.process.unitdir import ScopeDir
 
 EVERY_SECONDS = 15.0
 
 
-class StrayKeeper:
+class StrayKeeper(Periodic):
     """Looks at the trees of a scope now and then."""
 
     def __init__(self, scope: ScopeDir, scans: Scans, observer: Observer) -> None:
         self._scope = scope
         self._scans = scans
         self._observer = observer
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run(), name="remember strays")
-
-    async def close(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            try:
-                await self.once()
-            except OSError:
-                continue
+        super().__init__("remember strays", EVERY_SECONDS, self.once)
 
     async def once(self) -> None:
         """Write down, per unit, the living members without a mark."""
