@@ -55,12 +55,12 @@ class Copies:
         kind = self._kinds[plural]
         url = core_path(plural) if plural == CONFIG_MAPS else path(plural)
         seen = set()
-        version = 0
+        newest, version = kind.newest, 0  # what comes in while the list is on its way may be newer than it
         async for page in self._kube.pages(url):
             version = version or int(page["metadata"]["resourceVersion"])
-            if version < kind.newest:
+            if version < newest:
                 raise HistoryLostError(
-                    f"{plural}: the API server is at version {version}, {kind.newest} was seen before; "
+                    f"{plural}: the API server is at version {version}, {newest} was seen before; "
                     "it was restored from an older state, starting afresh"
                 )
             for item in page.get("items", ()):

@@ -15,6 +15,7 @@ from tests.integration.jobs.workshop import Desk, completed, directories, ladder
 from tests.integration.runs.house import OPERATOR, PATIENCE, House
 from tests.support.stage import Object, eventually, marked, mortal_home, own_ports, start_ticks
 
+from mainstay.cli import system as parts
 from mainstay.runtime.process.tasks.files import attempts, exit_record
 from mainstay.runtime.process.unitdir import ScopeDir
 
@@ -109,11 +110,14 @@ class Plant(House):
         obj = self.desk.until(name, completed, PATIENCE)
         uid = obj["metadata"]["uid"]
         cut = frozenset((task, n + 1) for task, count in again.items() for n in range(count))
-        assert self.journal.verdict(obj, needed(spec), cut) == []
+        if wrong := self.journal.verdict(obj, needed(spec), cut):
+            raise AssertionError(f"{wrong}\n{tasks_of(obj)}\n{self.said(OPERATOR)}")
         got = {task: status["attempt"] for task, status in tasks_of(obj).items()}
-        assert got == {task: 1 + again.get(task, 0) for task in got}
+        wanted = {task: 1 + again.get(task, 0) for task in got}
+        assert got == wanted, f"{tasks_of(obj)}\n{self.said(OPERATOR)}"
         for task, attempt in got.items():
-            assert self.journal.begun(uid, task) == list(range(1, attempt + 1))
+            begun = self.journal.begun(uid, task)
+            assert begun == list(range(1, attempt + 1)), f"{task} began {begun}"
             unit = ScopeDir(self.root, "jobs").unit(f"default.{name}_{task}")
             records = {n: exit_record(unit, n) for n in attempts(unit)}
             assert [n for n, r in records.items() if r is not None and r.code == 0] == [attempt]
@@ -141,6 +145,12 @@ class Plant(House):
             environ = Path(f"/proc/{pid}/environ").read_text()
             return dict(e.partition("=")[::2] for e in environ.split("\0")).get("MAINSTAY_NAME", "")
         return ""
+
+    def complaints(self) -> str:
+        """What the operators said that is no mere news."""
+        texts = (path.read_text() for path in parts.logs(self.home, OPERATOR) if path.exists())
+        lines = [line for text in texts for line in text.splitlines()]
+        return "\n".join([line for line in lines if " I mainstay" not in line][-40:])
 
     def replaced(self, part: str, before: int | None) -> None:
         eventually(lambda: self.part(part) not in (None, before), f"a new {part}", PATIENCE)

@@ -108,7 +108,7 @@ def test_everything_but_programs(plant: Plant):
 
 
 def test_the_machine_loses_power(plant: Plant):
-    spec, _ = plant.begin("power", *SECOND)
+    spec, _ = plant.begin("power", *SECOND, hanging=1)
     plant.kill_parts("system", "supervisord", "fork server", "shim")
     plant.kill_parts("program")
     plant.change_boot()
@@ -118,7 +118,7 @@ def test_the_machine_loses_power(plant: Plant):
 
 def test_the_machine_is_shut_down(plant: Plant):
     """TERM to everybody, then KILL: to be ended by that is no failure of a task."""
-    spec, _ = plant.begin("shutdown", *SECOND, sleep=2.0)
+    spec, _ = plant.begin("shutdown", *SECOND, hanging=1)
     plant.kill_parts("system", "supervisord", "fork server")
     both = plant.parts()
     for pid in both["shim"] | both["program"]:
@@ -131,7 +131,7 @@ def test_the_machine_is_shut_down(plant: Plant):
 
 def test_down_and_up(plant: Plant):
     """A stop from outside is no failure either."""
-    spec, _ = plant.begin("down", *SECOND, sleep=2.0)
+    spec, _ = plant.begin("down", *SECOND, hanging=1)
     plant.mainstay("down")
     assert not any(plant.parts().values())
     plant.up()
@@ -140,7 +140,7 @@ def test_down_and_up(plant: Plant):
 
 @pytest.mark.soak
 def test_down_and_another_boot(plant: Plant):
-    spec, _ = plant.begin("down-boot", *SECOND, sleep=2.0)
+    spec, _ = plant.begin("down-boot", *SECOND, hanging=1)
     plant.mainstay("down")
     plant.change_boot()
     plant.up()
@@ -240,7 +240,7 @@ AWAY = [
 
 
 def test_a_job_is_deleted_while_the_operator_is_away(plant: Plant):
-    plant.begin("deleted", *SECOND, sleep=2.0)
+    plant.begin("deleted", *SECOND, hanging=1)
     plant.end_part(OPERATOR)
     plant.desk.delete("deleted")
     plant.up()
@@ -253,7 +253,7 @@ def test_a_job_is_deleted_and_made_again_while_the_operator_is_away(plant: Plant
 
     The old one's ConfigMaps are the garbage collector's, by their ownerReferences.
     """
-    _, old = plant.begin("again", *SECOND, sleep=2.0)
+    _, old = plant.begin("again", *SECOND, hanging=1)
     plant.end_part(OPERATOR)
     plant.desk.delete("again")
     plant.desk.strip_finalizers("again")

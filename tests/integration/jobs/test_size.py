@@ -86,10 +86,10 @@ def test_many_jobs_at_once():
                 one.desk.until_gone(name, 120)
             begun = [(line.uid, line.task) for line in one.journal.lines() if line.word == "begin"]
             assert len(begun) == len(set(begun)) == 12 * JOBS_AT_ONCE * (turn + 1)
+            assert operator.pid == one.part(OPERATOR), one.complaints()
             sizes.append(operator.memory_info().rss >> 20)
             print(f"{JOBS_AT_ONCE} jobs in {took:.1f} s, operator {sizes} MiB")
         assert directories(one.root) == []
         assert one.desk.config_maps() == []
         assert watcher.errors == []
-        assert operator.pid == one.part(OPERATOR)
     assert sizes[-1] - sizes[1] < GROWTH_MIB

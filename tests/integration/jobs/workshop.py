@@ -44,6 +44,8 @@ digest = sha256(json.dumps(context, sort_keys=True).encode()).hexdigest()[:16]
 say("journal", f"begin {me} {digest} {seen or '-'}")
 if "sleep" in ask:
     time.sleep(float(ask["sleep"]))
+if attempt <= int(ask.get("hang", 0)):
+    time.sleep(600)
 code = 0
 if attempt < int(ask.get("from", 0)):
     code = 3
@@ -68,7 +70,10 @@ PYTHON = os.path.realpath(sys.executable)
 
 
 def program(judge: Path, **ask: Any) -> Object:
-    """A program that tells when it begins, what it sees, and when it ends: sleep=, size=, from=, needs=, fail=."""
+    """A program that tells when it begins, what it sees, and when it ends: sleep=, hang=, size=, from=, needs=, fail=.
+
+    Attempts up to `hang` never end by themselves, attempts below `from` fail.
+    """
     return {
         "command": [PYTHON, "-S", "-I", "-c", _PROGRAM],
         "args": [f"{key}={value}" for key, value in ask.items()],
@@ -126,8 +131,23 @@ def whole(judge: Path, sleep: float = 0.0) -> Object:
     }
 
 
-def ladder(judge: Path, *, sleep: float = 0.0, retries: int = 0, phases: int = 4, tasks: int = 3) -> Object:
-    """`phases` times `tasks`, each with outputs, the first of each phase with large ones."""
+def ladder(
+    judge: Path,
+    *,
+    sleep: float = 0.0,
+    retries: int = 0,
+    phases: int = 4,
+    tasks: int = 3,
+    hanging: int = -1,
+) -> Object:
+    """`phases` times `tasks`, each with outputs, the first of each phase with large ones.
+
+    The first attempts of the phase with the number `hanging` never end by themselves.
+    """
+
+    def ask(p: int, n: int) -> dict[str, Any]:
+        return {"sleep": sleep} | ({} if n else {"size": 9000}) | ({"hang": 1} if p == hanging else {})
+
     return {
         "steps": [
             {
@@ -140,7 +160,7 @@ def ladder(judge: Path, *, sleep: float = 0.0, retries: int = 0, phases: int = 4
                                 "name": f"t{p}{n}",
                                 "retries": retries,
                                 "initialBackoffSeconds": 0.05,
-                                "program": program(judge, sleep=sleep, **({} if n else {"size": 9000})),
+                                "program": program(judge, **ask(p, n)),
                             }
                             for n in range(tasks)
                         ],

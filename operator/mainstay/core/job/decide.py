@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from mainstay.api.phasedjob import (
-    CLAIMED,
     FINAL,
     JobGoal,
     JobPhase,
@@ -37,7 +36,7 @@ from mainstay.core.plan import (
     Wait,
     Write,
 )
-from mainstay.core.unit import GONE, LIVE
+from mainstay.core.unit import LIVE
 
 JobPlan = Plan[PhasedJobStatus]
 
@@ -46,6 +45,9 @@ LAZY_SECONDS = 1.0
 
 CLOCK_SECONDS = 0.001
 """What `now` of a snapshot is rounded to: a shorter wait is none."""
+
+EARLY_SECONDS = 0.2
+"""Until a unit is looked at again that lives, but has not made the attempt that is claimed."""
 
 
 def decide(s: JobSnapshot) -> JobPlan:
@@ -238,17 +240,14 @@ def _acts(d: Draft, wait: Wait) -> JobPlan:
                 acts.append(RemoveTask(name, unit.owner_uid))
         elif t is None:
             continue
-        elif t.state is TaskState.STOPPING or (unit.state in LIVE and unit.attempt < t.attempt):
+        elif t.state is TaskState.STOPPING:
             if unit.state in LIVE or not barred(unit):
                 _add(acts, waits, stop(s, name, unit))
-        elif (
-            t.state in (TaskState.STARTING, TaskState.RUNNING)
-            and unit.state in GONE
-            and unit.attempt < t.attempt
-            and _claimed_still(d, t)
-        ):
+        elif unit.attempt < t.attempt and _claimed_still(d, t):
             problem = s.problems.get(name)
-            if problem is None or problem.retry_seconds <= 0:
+            if unit.state in LIVE:  # it may be on its way to that very claim, and is not stopped for it
+                waits.append(EARLY_SECONDS)
+            elif problem is None or problem.retry_seconds <= 0:
                 acts.append(StartTask(name, t.attempt))
             else:
                 waits.append(problem.retry_seconds)
@@ -260,7 +259,8 @@ def _acts(d: Draft, wait: Wait) -> JobPlan:
 def _claimed_still(d: Draft, t: TaskStatus) -> bool:
     """Whether this pass leaves the claim as it is: a status that takes it back may wait to be written."""
     now = d.tasks.get(t.name)
-    return now is not None and now.state in CLAIMED and now.attempt == t.attempt
+    starts = (TaskState.STARTING, TaskState.RUNNING)
+    return now is not None and t.state in starts and (now.state, now.attempt) == (t.state, t.attempt)
 
 
 def _add(acts: list[JobEffect], waits: list[float], what: JobEffect | float) -> None:

@@ -1,0 +1,69 @@
+"""What kills of the real thing showed of deciding about jobs, each as one snapshot or two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.sim.jobs.pure import OTHER_UID, Pure, a_unit, one, task
+
+from mainstay.api.phasedjob import PhasedJobStatus, TaskState
+from mainstay.core import plan as p
+from mainstay.core.job.decide import EARLY_SECONDS
+from mainstay.core.unit import UnitState
+
+
+def told(world: Pure, name: str, **fields: Any) -> None:
+    """Status says something else of a task, as after a hand or another operator wrote it."""
+    wire = world.job.status.model_dump(by_alias=True)
+    for step in wire["steps"]:
+        for phase in step["phases"]:
+            for each in phase["tasks"]:
+                if each["name"] == name:
+                    each.update(fields)
+    world.job = world.job.model_copy(update={"status": PhasedJobStatus.model_validate(wire)})
+
+
+@pytest.mark.parametrize("attempt", [0, 1])
+def test_who_is_about_to_claim_an_attempt_is_not_stopped(attempt):
+    """Another operator asked for it a millisecond ago: its shim holds the lock, and has not made the directory yet."""
+    world = Pure.of(one(task("a", retries=1)))
+    world.step()
+    told(world, "a", attempt=attempt + 1)
+    world.units["a"] = a_unit("a", UnitState.RUNNING, attempt=attempt)
+    plan = world.step()
+    assert isinstance(plan, p.Wait), plan
+    assert plan.seconds == EARLY_SECONDS
+
+
+def test_a_claim_that_a_late_write_takes_back_starts_nothing():
+    """By hand status claims another attempt of what has just ended well, while others run."""
+    world = Pure.of(one("a", "b"))
+    world.settle()
+    world.end("a")
+    told(world, "a", state=TaskState.STARTING, attempt=2)
+    plan = world.step()
+    assert not isinstance(plan, p.ActAll), plan
+    world.settle()
+    assert world.executed == [("a", 1), ("b", 1)]
+
+
+def test_cancelled_while_a_request_may_be_on_its_way():
+    """The directory is there and nothing was claimed: a stop goes first, so that nothing can be claimed any more."""
+    world = Pure.of(one("a"))
+    world.step()
+    world.units["a"] = a_unit("a", UnitState.EXITED, attempt=0)
+    world.edit(state="Cancelled")
+    world.step()
+    assert world.states() == {"a": "Stopping"}
+    assert world.step() == p.ActAll((p.StopTask("a", 30.0),))
+    world.units["a"] = a_unit("a", UnitState.EXITED, attempt=0, stopping_seconds=0.1)
+    world.settle()
+    assert world.states() == {"a": "Skipped"}
+
+
+def test_a_job_made_again_and_deleted_takes_what_its_predecessor_left():
+    world = Pure.of(one("a"), deleting=True)
+    world.units["a"] = a_unit("a", UnitState.EXITED, attempt=1, owner_uid=OTHER_UID)
+    world.step()
+    assert world.step() == p.ActAll((p.RemoveTask("a", OTHER_UID),))
