@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+NEXT, MESSAGE = "NEXT", "MESSAGE"
+GAP = 3
+BELOW = "    "
+LEAST_MESSAGE = 24
+"""Columns that a message needs beside the rest of its row."""
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -41,19 +47,81 @@ def step(title: str) -> Iterator[None]:
     err.print(Text("✓ ", style="green") + Text(f"{title} ({seconds:.1f} s)"))
 
 
-def table(*columns: str) -> Table:
-    """Return an empty table in kubectl's manner: no lines, upper-case heads."""
-    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    for column in columns:
-        if column == columns[-1] and out.is_terminal:
-            made.add_column(column, no_wrap=True, ratio=1, overflow="ellipsis")  # the one that may be cut
+@dataclass(slots=True)
+class Rows:
+    """A table in kubectl's manner: no lines, upper-case heads. Only MESSAGE is ever cut, and that on a terminal only."""
+
+    columns: tuple[str, ...]
+    rows: list[list[Text]] = field(default_factory=list)
+
+    def add_row(self, *cells: str | Text) -> None:
+        """One row; texts are shown as they are."""
+        self.rows.append([cell if isinstance(cell, Text) else Text(cell) for cell in cells])
+
+    def without(self, *columns: str) -> Rows:
+        """The same table without these columns."""
+        kept = [at for at, column in enumerate(self.columns) if column not in columns]
+        return Rows(tuple(self.columns[at] for at in kept), [[row[at] for at in kept] for row in self.rows])
+
+    def lines(self, width: int | None) -> Iterator[Text]:
+        """Lines of a terminal of that width; None: as wide as it needs to be."""
+        if width is not None:
+            empty = [c for at, c in enumerate(self.columns) if not any(row[at].plain for row in self.rows)]
+            seen = self.without(*empty) if self.rows else self
+            yield from seen.fitted(width)
         else:
-            made.add_column(column, no_wrap=True)
-    made.expand = out.is_terminal
-    return made
+            yield from self._laid((), None)
+
+    def fitted(self, width: int) -> Iterator[Text]:
+        """Commands, then messages, get a line of their own where a row has no room for them."""
+        apart: list[str] = []
+        for column, least in ((NEXT, 0), (MESSAGE, LEAST_MESSAGE)):
+            others = [c for c in self.columns if c not in apart and (c != MESSAGE or column == MESSAGE)]
+            wide = sum(min(self._width(c), least) if c == MESSAGE else self._width(c) for c in others)
+            if column in self.columns and wide + GAP * (len(others) - 1) > width:
+                apart.append(column)
+        yield from self._laid(apart, width)
+
+    def _width(self, column: str) -> int:
+        at = self.columns.index(column)
+        return max(len(column), *(row[at].cell_len for row in self.rows)) if self.rows else len(column)
+
+    def _laid(self, apart: Sequence[str], width: int | None) -> Iterator[Text]:
+        inline = [at for at, column in enumerate(self.columns) if column not in apart]
+        sizes = {at: self._width(self.columns[at]) for at in inline}
+        heads = [Text(column, style="bold") for column in self.columns]
+        for row in (heads, *self.rows):
+            line = Text()
+            for at in inline:
+                room = None if width is None or self.columns[at] != MESSAGE else width - line.cell_len
+                line += _cut(row[at], room)
+                if at != inline[-1]:
+                    line += Text(" " * (sizes[at] - row[at].cell_len + GAP))
+            line.rstrip()
+            yield line
+            if row is heads:
+                continue
+            for column in reversed(apart):  # what is wrong, then what to do
+                cell = row[self.columns.index(column)]
+                if cell.plain:
+                    room = None if width is None or column != MESSAGE else width - len(BELOW)
+                    yield Text(BELOW) + _cut(cell, room)
 
 
-def show(made: Table) -> None:
+def _cut(text: Text, room: int | None) -> Text:
+    if room is None or text.cell_len <= room:
+        return text
+    short = text.copy()
+    short.truncate(max(room, 1), overflow="ellipsis")
+    return short
+
+
+def table(*columns: str) -> Rows:
+    """Return an empty table."""
+    return Rows(columns)
+
+
+def show(made: Rows) -> None:
     """Print a table; on a pipe as wide as it needs to be."""
-    console = out if out.is_terminal else Console(width=240, highlight=False, file=sys.stdout)
-    console.print(made)
+    for line in made.lines(out.width if sys.stdout.isatty() else None):
+        out.print(line)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from mainstay.cli.answer import listed
 from mainstay.cli.cluster import Target
-from mainstay.cli.console import out, show, table
+from mainstay.cli.console import Rows, out, show, table
 from mainstay.cli.jobs import asks, batch_of, next_commands, phase_of, status_of, trouble
 from mainstay.cli.words import age, condition, one_line, took
 from mainstay.shell.kube import Object
@@ -63,7 +62,7 @@ def show_job(target: Target, job: Object) -> None:
     _tell_next(target, job)
 
 
-def _tree(job: Object) -> Table:
+def _tree(job: Object) -> Rows:
     made = table("STEP", "STATE", "ATTEMPT", "TOOK", "MESSAGE")
     for depth, part, attempt in _parts(job):
         words = one_line(str(part.get("message") or ""))
@@ -152,7 +151,7 @@ def needs_someone(job: Object) -> bool:
     )
 
 
-def jobs_table(target: Target, jobs: list[Object], *, namespaces: bool = True) -> Table:
+def jobs_table(target: Target, jobs: list[Object], *, namespaces: bool = True) -> Rows:
     """Return jobs as a table, those that need somebody first."""
     heads = ("NAME", "STATE", "STEP", "PHASE", "TASKS", "AGE", "NEXT", "MESSAGE")
     made = table(*(("NAMESPACE", *heads) if namespaces else heads))
@@ -171,10 +170,10 @@ def jobs_table(target: Target, jobs: list[Object], *, namespaces: bool = True) -
             trouble(job),
         )
         made.add_row(*((meta["namespace"], *row) if namespaces else row))
-    return made
+    return here_alone(target, made, jobs)
 
 
-def batches_table(target: Target, batches: list[Object]) -> Table:
+def batches_table(target: Target, batches: list[Object]) -> Rows:
     """Return batches as a table, those that need somebody first."""
     made = table(
         "NAMESPACE", "NAME", "STATE", "DONE", "RUNNING", "ACTION", "FAILED", "AGE", "NEXT", "MESSAGE"
@@ -196,7 +195,13 @@ def batches_table(target: Target, batches: list[Object]) -> Table:
             here.say(f"status batch/{meta['name']}") if stuck else "",
             trouble(batch),
         )
-    return made
+    return here_alone(target, made, batches)
+
+
+def here_alone(target: Target, made: Rows, objects: Sequence[Object]) -> Rows:
+    """The table without its namespaces, where all are the one that was asked for."""
+    places = {obj["metadata"]["namespace"] for obj in objects}
+    return made if places - {target.namespace} else made.without("NAMESPACE")
 
 
 def _key(obj: Object) -> tuple[str, str]:

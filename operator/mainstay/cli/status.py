@@ -10,11 +10,10 @@ from http import HTTPStatus
 from typing import Annotated, Any, Optional
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from mainstay.cli.cluster import Target, call, connection, get
-from mainstay.cli.console import fail, note, out, show, table
+from mainstay.cli.console import Rows, fail, note, out, show, table
 from mainstay.cli.names import Kind, Ref, ref
 from mainstay.cli.options import (
     ContextOption,
@@ -25,9 +24,9 @@ from mainstay.cli.options import (
     home_of,
     target_of,
 )
-from mainstay.cli.words import age, condition
+from mainstay.cli.words import age, condition, one_line
 from mainstay.runtime.base import GONE, RuntimeUnavailableError
-from mainstay.shell.kube import BATCHES, JOBS, RUNS, ApiError, Kube, Object, path
+from mainstay.shell.kube import BATCHES, JOBS, RUNS, ApiError, ApiUnavailableError, Kube, Object, path
 
 NOT_RUNNING = "not running"
 STUCK_SHOWN = 20
@@ -81,13 +80,18 @@ def status(
     missing = [part["name"] for part in told["parts"] if part["state"] == NOT_RUNNING]
     out.print()
     if told["runs"] is None:
-        note(f"the API server does not answer: {told['problem']}")
-        local = table("UNIT", "STATE", "PID", "PORT")
-        for unit in told["units"]:
-            local.add_row(unit["name"], unit["state"], str(unit["pid"] or ""), str(unit["port"] or ""))
-        show(local)
+        down = len(missing) == len(parts.rows)
+        note(f"{told['problem']}; `mainstay up` starts {'everything' if down else 'what is missing'}")
+        if told["units"]:
+            local = table("UNIT", "STATE", "PID", "PORT")
+            for unit in told["units"]:
+                local.add_row(unit["name"], unit["state"], str(unit["pid"] or ""), str(unit["port"] or ""))
+            show(local)
         raise typer.Exit(1)
-    show(_table(told["runs"]))
+    if told["runs"]:
+        show(_table(told["runs"], target.namespace))
+    elif not objects[0] and not objects[1]:
+        out.print("no runs, jobs or batches yet")
     _show_jobs(target, *objects)
     if missing:
         note(f"{', '.join(missing)}: not running; `mainstay up` starts it. What stands above may be old.")
@@ -123,7 +127,7 @@ def _one(target: Target, wanted: Ref, output: str | None) -> None:
         case Kind.BATCH:
             jobtree.show_batch(target, obj, children)
         case Kind.RUN:
-            show(_table([_row(obj)]))
+            show(_table([_row(obj)], target.namespace))
             out.print(f"\nkubectl describe srun {wanted.name} -n {target.namespace}")
 
 
@@ -172,10 +176,12 @@ async def _status(target: Target) -> tuple[dict[str, Any], tuple[list[Object], l
             told["batches"] = [summary(batch) for batch in batches]
             told["jobs"] = [summary(job) for job in jobs]
             told["runs"] = [run async for run in _runs(kube, None)]
+    except ApiUnavailableError:
+        told["problem"] = "the API server does not answer"
     except ApiError as error:
-        told["problem"] = error.message
+        told["problem"] = f"the API server refuses: {error.message}"
     except Exception as error:
-        told["problem"] = str(error)
+        told["problem"] = f"the API server can't be reached: {one_line(str(error))[:200]}"
     return told, (batches, jobs)
 
 
@@ -246,7 +252,7 @@ def _server(target: Target) -> str:
         return "a cluster of your own"
 
 
-async def runs_table(kube: Kube, namespace: str | None) -> Table:
+async def runs_table(kube: Kube, namespace: str | None) -> Rows:
     """Return all runs as a table, those with a problem first."""
     return _table([run async for run in _runs(kube, namespace)])
 
@@ -275,7 +281,7 @@ def _row(obj: Object) -> dict[str, Any]:
     }
 
 
-def _table(runs: list[dict[str, Any]]) -> Table:
+def _table(runs: list[dict[str, Any]], here: str = "default") -> Rows:
     made = table("NAMESPACE", "NAME", "STATE", "READY", "PORT", "RESTARTS", "AGE", "MESSAGE")
     for run in sorted(runs, key=lambda r: (r["ready"] == "True", r["namespace"], r["name"])):
         message = "" if run["ready"] == "True" else " ".join(f"{run['reason']}: {run['message']}".split())
@@ -289,4 +295,4 @@ def _table(runs: list[dict[str, Any]]) -> Table:
             age(run["created"]),
             message,
         )
-    return made
+    return made if {run["namespace"] for run in runs} - {here} else made.without("NAMESPACE")
