@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from mainstay.api.meta import API_VERSION
-from mainstay.cli.answersecret import Stored, secret_for, store
+from mainstay.cli.answersecret import Stored, every_one, prompt, required_only, secret_for, store
 from mainstay.cli.cluster import Target, call, get
 from mainstay.cli.console import fail, note, out
 from mainstay.cli.jobs import Asked, asks, follow_all, is_over, phase_of, status_of
@@ -113,8 +113,10 @@ def input_(
                 fail(f"which input? mainstay input {one} STEP ...\n{listed(target, job)}")
             out.print(listed(target, job))
             return
-        action = _action(target, job, step)
+        action, later = _action(target, job, step)
         changed = await _give(kube, target, job, step, action, given, dry_run)
+        if later and changed is not None:
+            note(later)
         if wait and changed is not None:
             await follow_all(kube, target, [Asked.of(changed)], timeout)
 
@@ -164,14 +166,14 @@ def _of(schema: Any, key: str, kind: type[T]) -> T | None:
     return part if isinstance(part, kind) else None
 
 
-def _action(target: Target, job: Object, step: str) -> dict[str, Any]:
-    """What is asked under that name: now, later, or before; ends the command if nothing is."""
+def _action(target: Target, job: Object, step: str) -> tuple[dict[str, Any], str]:
+    """What is asked under that name, now, later, or before, and what to say once it is given; ends the command if nothing is."""
     name = job["metadata"]["name"]
     if is_over(job):
         fail(f"job/{name} is {phase_of(job)}, and takes no input any more")
     for action in asks(job):
         if action["name"] == step:
-            return action
+            return action, ""
     declared = next(
         (s["action"] for s in job["spec"]["steps"] if s["name"] == step and s.get("action")), None
     )
@@ -179,10 +181,10 @@ def _action(target: Target, job: Object, step: str) -> dict[str, Any]:
         fail(f"job/{name} does not ask for {step}\n{listed(target, job)}")
     state = next((s["state"] for s in status_of(job).get("steps") or [] if s["name"] == step), "Pending")
     if state in ("Completed", "Skipped"):
-        note(f"step {step} is {state}; what you give now is read by tasks that start from now on")
+        later = f"step {step} is {state}; what you give now is read by tasks that start from now on"
     else:
-        note(f"step {step} is not reached yet; the answer is kept for it")
-    return {**declared, "name": step}
+        later = f"step {step} is not reached yet; the answer is kept for it"
+    return {**declared, "name": step}, later
 
 
 # -- what is given
@@ -286,7 +288,18 @@ async def _give(
     secret = None
     if action.get("secretFields"):
         existing = await secret_for(kube, target, job, step)
-        values, secret = existing.take(values, action, given.secrets, ask=terminal)
+        if terminal:  # nobody types a secret for an input that is refused
+            trials = [
+                existing.take(values, action, given.secrets, ask)[0] for ask in (required_only, every_one)
+            ]
+            _check(
+                name,
+                step,
+                action,
+                next((t for t in trials if not _problem(name, step, action, t)), trials[0]),
+                given,
+            )
+        values, secret = existing.take(values, action, given.secrets, prompt if terminal else None)
     elif given.secrets:
         fail(f"--secret {next(iter(given.secrets))}: {step} has no secret fields")
     _check(name, step, action, values, given)
@@ -303,8 +316,8 @@ async def _give(
     return changed
 
 
-def _check(name: str, step: str, action: dict[str, Any], values: Any, given: Given) -> None:
-    """Hold it against the schema as the operator will."""
+def _problem(name: str, step: str, action: dict[str, Any], values: Any) -> str:
+    """What the operator will say against it; empty if nothing."""
     from pydantic import ValidationError
 
     from mainstay.api.phasedjob import UserAction
@@ -314,16 +327,27 @@ def _check(name: str, step: str, action: dict[str, Any], values: Any, given: Giv
         parsed = UserAction.model_validate(action)
     except ValidationError as error:
         fail(f"what job/{name} asks under {step} can't be read: {error.errors()[0]['msg']}")
-    seen = answer(parsed, step, {step: values})
-    if seen.problem:
-        fields = "\n".join(f"  {line}" for line in _fields(action))
-        missing = [f for f in parsed.secret_fields if isinstance(values, dict) and f not in values]
-        way = (
-            f"\n  a secret from standard input: --secret {missing[0]}=-"
-            if missing and not given.secrets
-            else ""
-        )
-        fail(f"{seen.problem}" + (f"\nit takes:\n{fields}" if fields else "") + way)
+    return answer(parsed, step, {step: values}).problem
+
+
+def _check(name: str, step: str, action: dict[str, Any], values: Any, given: Given) -> None:
+    """Hold it against the schema as the operator will."""
+    problem = _problem(name, step, action, values)
+    if not problem:
+        return
+    secret: list[str] = action.get("secretFields") or []
+    missing = [f for f in secret if isinstance(values, dict) and f not in values]
+    lines = [problem]
+    if fields := _fields(action):
+        lines += ["it takes:", *(f"  {line}" for line in fields)]
+    if missing and not given.secrets:
+        lines.append(f"  a secret from standard input: --secret {missing[0]}=-")
+    if dotted := next((key for key in given.fields if "." in key), None):
+        first, _, rest = dotted.partition(".")
+        if first in (_of(action.get("schema"), "properties", dict) or {}):
+            value = given.fields[dotted]
+            lines.append(f"  --set takes no paths: --set '{first}={{{rest}: \"{value}\"}}' or -f values.yaml")
+    fail("\n".join(lines))
 
 
 async def _write(kube: Kube, target: Target, job: Object, step: str, values: Any) -> Object:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import getpass
 import hashlib
 import re
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import typer
+
 from mainstay.api.meta import API_VERSION
 from mainstay.cli.cluster import Target
-from mainstay.cli.console import fail
+from mainstay.cli.console import fail, note
 from mainstay.shell.kube import Kube, Object, core_path
 
 JOB_LABEL = "mainstay.dev/job-uid"
 STEP_LABEL = "mainstay.dev/step"
+Ask = Callable[[str, bool], str]
+"""Takes the name of a secret field and whether it is required; what is typed, or nothing."""
+
 _KEY = re.compile(r"[^-._a-zA-Z0-9]")
 
 
@@ -34,9 +41,9 @@ class Stored:
         return "changed" if self.exists else "created"
 
     def take(
-        self, values: Any, action: dict[str, Any], given: dict[str, str], *, ask: bool
+        self, values: Any, action: dict[str, Any], given: dict[str, str], ask: Ask | None
     ) -> tuple[Any, Stored]:
-        """Move every secret of `values`, of `given` and, with `ask`, of the terminal in here; what the job gets instead."""
+        """Move every secret of `values`, of `given` and of whom `ask` asks in here; what the job gets instead."""
         fields = action["secretFields"]
         for name in given:
             if name not in fields:
@@ -47,8 +54,8 @@ class Stored:
         required = (action.get("schema") or {}).get("required") or []
         for name in fields:
             value = given.get(name, kept.get(name))
-            if value is None and ask:
-                value = _prompt(name, needed=name in required) or None
+            if value is None and ask is not None:
+                value = ask(name, name in required) or None
             if value is None:
                 kept.pop(name, None)
                 continue
@@ -62,11 +69,29 @@ class Stored:
         return kept, replace(self, values=hidden)
 
 
-def _prompt(name: str, *, needed: bool) -> str:
-    while True:
-        value = getpass.getpass(f"{name} (secret{'' if needed else ', optional: Enter leaves it out'}): ")
-        if not needed or value:
-            return value
+def prompt(name: str, needed: bool) -> str:
+    """Ask without echo. Ctrl-C ends the command at once, also below an event loop, which would only take note of it."""
+    words = f"{name} (secret{'' if needed else ', optional: Enter leaves it out'}): "
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        while not (value := getpass.getpass(words)) and needed:
+            note("a secret can't be empty; Ctrl-C gives up")
+    except (KeyboardInterrupt, EOFError):
+        note("\ngiven up; nothing is changed")
+        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return value
+
+
+def required_only(name: str, needed: bool) -> str:
+    """Stands in for `prompt` while the rest is checked."""
+    return name if needed else ""
+
+
+def every_one(name: str, _: bool) -> str:
+    """The same, with what is optional."""
+    return name
 
 
 def _key(name: str) -> str:

@@ -87,19 +87,24 @@ def no_resume(target: Target, obj: Object) -> str | None:
         case "Deleting":
             return f"{name} is being deleted"
         case "Completed":
-            return f"{name} is completed; nothing is left to do"
+            failed = ", ".join(_failed_tasks(obj))
+            words = f"; {failed} failed without blocking, and `resume --tasks` runs such a task again only before the job ends"
+            return f"{name} is completed" + (words if failed else "; nothing is left to do")
         case "Failed":
             why = (seen.get("lastFailure") or {}).get("message", "")
             return f"{name} failed for good, as its spec.onFailure: Fail asks ({one_line(why)[:200]}); create another job"
         case "Cancelled":
             return f"{name} is cancelled for good; create another job"
-        case "Suspended":
-            batch = batch_of(obj)
-            if batch is not None and (obj["spec"].get("state") or "Running") == "Suspended":
-                return f"{name} is suspended with its batch; `{target.say(f'start batch/{batch}')}` lets it go on"
-            return None
-    if (obj["spec"].get("state") or "Running") == "Cancelled":
+        case "PartiallyCompleted":
+            return f"{name} is over; nothing is left to do"
+    state = obj["spec"].get("state") or "Running"
+    if state == "Cancelled":
         return f"{name} is being cancelled"
+    if state == "Suspended" or phase == "Suspended":  # asked for, and reached or not yet
+        batch = batch_of(obj)
+        if batch is not None and state == "Suspended":
+            return f"{name} is suspended with its batch; `{target.say(f'start batch/{batch}')}` lets it go on"
+        return None
     if stalled.get("reason") == reasons.SPEC_INVALID and stalled.get("status") == "True":
         return f"{name} has a mistake in its spec, and goes on by itself when that is corrected: {one_line(stalled.get('message', ''))}"
     if seen.get("resumable"):
@@ -117,6 +122,14 @@ def no_resume(target: Target, obj: Object) -> str | None:
     if phase == "Pending":
         return f"{name} has not begun yet; it starts by itself"
     return f"{name} is {phase} and can't be resumed: {trouble(obj)}"
+
+
+def _failed_tasks(obj: Object) -> list[str]:
+    steps = status_of(obj).get("steps") or []
+    tasks = [
+        task for step in steps for phase in step.get("phases") or [] for task in phase.get("tasks") or []
+    ]
+    return [task["name"] for task in tasks if task["state"] == "Failed"]
 
 
 def ends(target: Target, obj: Object) -> str:

@@ -55,7 +55,9 @@ def cancel(
         found = [(one, await get(kube, target, one)) for one in wanted]
         return [f"{one} ({phase_of(obj)})" for one, obj in found if not is_over(obj)]
 
-    if not dry_run and not yes and sys.stdin.isatty() and (left := call(target, work)):
+    if not dry_run and not yes and (left := call(target, work)):
+        if not sys.stdin.isatty():
+            fail(f"cancelling is final; say --yes to cancel {', '.join(left)}")
         typer.confirm(f"Cancel {', '.join(left)} for good?", abort=True, err=True)
     set_job_state(target, wanted, "Cancelled", wait, timeout, dry_run)
 

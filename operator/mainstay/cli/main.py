@@ -1,71 +1,28 @@
-"""The command line: every verb, and nothing but the verbs."""
+"""Where the command begins: nothing is imported before Ctrl-C is handled."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Annotated
 
-import typer
-
-import mainstay
-from mainstay.cli.answer import input_
-from mainstay.cli.brake import release, stop
-from mainstay.cli.crds import crds
-from mainstay.cli.jobstate import cancel
-from mainstay.cli.logs import logs
-from mainstay.cli.operator import operator
-from mainstay.cli.resume import resume
-from mainstay.cli.status import env, status
-from mainstay.cli.up import down, up
-from mainstay.cli.verbs import pause, restart, run, start
-
-app = typer.Typer(
-    name="mainstay",
-    help="Declare what should run; every restart and every resume is just re-reconciliation.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"mainstay {mainstay.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Declare what should run; every restart and every resume is just re-reconciliation."""
-
-
-_NAMES: dict[Callable[..., None], str] = {input_: "input"}
-_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "On this machine": (up, down, status, env),
-    "Runs and jobs": (start, pause, resume, logs),
-    "Runs": (run, stop, restart, release),
-    "Jobs": (input_, cancel),
-    "Clusters": (operator, crds),
-}
-
-for panel, commands in _PANELS.items():
-    for command in commands:
-        app.command(_NAMES.get(command), rich_help_panel=panel)(command)
+INTERRUPTED = 130
+_VALUED = ("-n", "--namespace", "--home", "--kubeconfig", "--context")
 
 
 def main() -> None:
     """Run the command; Ctrl-C ends it without a traceback."""
-    # As kubectl has it. The server's own dry run is kubectl's to ask for.
-    sys.argv = [("--dry-run" if a == "--dry-run=client" else a) for a in sys.argv]
     try:
+        # As kubectl has it. The server's own dry run is kubectl's to ask for.
+        sys.argv = [("--dry-run" if a == "--dry-run=client" else a) for a in sys.argv]
+        if len(sys.argv) > 1 and sys.argv[1].partition("=")[0] in _VALUED:
+            option = sys.argv[1:2] if "=" in sys.argv[1] else sys.argv[1:3]
+            verb = sys.argv[1 + len(option) :] or ["VERB"]
+            sys.stderr.write(f"error: options go after the verb: mainstay {' '.join([*verb, *option])}\n")
+            sys.exit(2)
+        from mainstay.cli.app import app
+
         app()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tests.support.plane import RealPlane
 from tests.support.stage import Stage, eventually, staged
 from typer.testing import CliRunner
 
-from mainstay.cli.main import app
+from mainstay.cli.app import app
 from mainstay.shell.kube import BATCHES, JOBS, core_path, path
 
 CANARY = "hunter2-canary"

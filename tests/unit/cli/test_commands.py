@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from mainstay.api.kinds import KINDS
-from mainstay.cli.main import app
+from mainstay.cli.app import app
 from mainstay.core.names import unit_name
 
 run = CliRunner()

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mainstay.cli import logs
-from mainstay.cli.main import app
+from mainstay.cli.app import app
 from mainstay.runtime.process import records
 
 run = CliRunner()
