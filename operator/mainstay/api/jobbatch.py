@@ -15,6 +15,8 @@ from mainstay.api.phasedjob import JobGoal, JobTemplate
 BATCH_LABEL = "mainstay.dev/batch"
 """Label of a job: the name of its batch."""
 JOBS_MAX = 1000
+SHORT_MAX = 40
+"""Longest name of a job within its batch."""
 NAMES_SHOWN = 20
 """So many names are listed in status; counts are complete."""
 
@@ -35,7 +37,7 @@ class BatchPhase(StrEnum):
 class BatchJob(Model):
     """One job of the batch."""
 
-    name: Annotated[str, Field(max_length=40, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] = Field(
+    name: Annotated[str, Field(max_length=SHORT_MAX, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] = Field(
         description="Name within the batch; the PhasedJob is called <batch>-<name>."
     )
     inputs: FreeForm = Field({}, description="Laid over the template's inputs, key by key. Default: none.")
@@ -47,7 +49,7 @@ class JobBatchSpec(Model):
     state: JobGoal = Field(
         JobGoal.RUNNING,
         description="Running; Suspended: no new job is made and the present ones are suspended; Cancelled: all are. "
-        "Default: Running.",
+        "Its jobs follow it, also one that was suspended by hand. Default: Running.",
     )
     owner: Owner | None = Field(
         None, description="Whose batch this is, and its jobs. Can't be changed or removed."
@@ -55,7 +57,9 @@ class JobBatchSpec(Model):
     parallelism: Annotated[int, Field(ge=1, le=JOBS_MAX)] = Field(
         10, description="Jobs under way at once; one that waits for a user does not count. Default: 10."
     )
-    template: JobTemplate = Field(description="What every job does.")
+    template: JobTemplate = Field(
+        description="What every job does. A change is for jobs made from now on; those that exist keep theirs."
+    )
     jobs: Annotated[list[BatchJob], Field(min_length=1, max_length=JOBS_MAX)] = Field(
         description="The jobs. Ones added later are made too; removing one here deletes nothing.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
@@ -82,15 +86,15 @@ class JobBatchStatus(Model):
     phase: BatchPhase | None = Field(None, description="Where the batch is.")
     counts: JobCounts = Field(JobCounts(), description="Jobs by state.")
     progress: str = Field("", description="Jobs completed of all, for example 3/10.", max_length=16)
-    created: Annotated[tuple[Annotated[str, Field(max_length=40)], ...], Field(max_length=JOBS_MAX)] = Field(
-        (), description="Names of jobs that were seen to exist: one deleted by hand is not made again."
-    )
+    created: Annotated[
+        tuple[Annotated[str, Field(max_length=SHORT_MAX)], ...], Field(max_length=JOBS_MAX)
+    ] = Field((), description="Names of jobs that were seen to exist: one deleted by hand is not made again.")
     needs_action: Annotated[
-        tuple[Annotated[str, Field(max_length=40)], ...], Field(max_length=NAMES_SHOWN)
+        tuple[Annotated[str, Field(max_length=SHORT_MAX)], ...], Field(max_length=NAMES_SHOWN)
     ] = Field((), description="First names of jobs that wait for a user or a resume.")
-    failed: Annotated[tuple[Annotated[str, Field(max_length=40)], ...], Field(max_length=NAMES_SHOWN)] = (
-        Field((), description="First names of jobs that failed for good.")
-    )
+    failed: Annotated[
+        tuple[Annotated[str, Field(max_length=SHORT_MAX)], ...], Field(max_length=NAMES_SHOWN)
+    ] = Field((), description="First names of jobs that failed for good.")
     started_at: datetime | None = Field(None, description="When it was first looked at.")
     completed_at: datetime | None = Field(None, description="When its last job ended.")
     conditions: tuple[Condition, ...] = Field(

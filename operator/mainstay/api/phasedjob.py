@@ -100,7 +100,7 @@ class UserAction(Model):
     ] = Field(
         [],
         description="Fields of the input that are secrets: given as {secretKeyRef: {name, key}} and never literally. "
-        "The schema sees them as texts. Default: none.",
+        "The schema tells whether they are required, not what they are. Default: none.",
     )
 
 
@@ -306,7 +306,9 @@ class PhasedJobStatus(Model):
     current_step: str | None = Field(None, description="Step it is on.", max_length=63)
     current_phase: str | None = Field(None, description="Phase of that step.", max_length=63)
     last_completed_phase: str | None = Field(None, description="Where a resume goes on.", max_length=63)
-    progress: str = Field("", description="Tasks settled of all, for example 7/12.", max_length=16)
+    progress: str = Field(
+        "", description="Tasks completed or skipped of all, for example 7/12.", max_length=16
+    )
     resumable: bool = Field(False, description="Whether raising resumeNonce goes on.")
     resumes: Count = Field(0, description="How often it was resumed.")
     resume_plan: Annotated[tuple[StepName, ...], Field(max_length=JOB_TASKS_MAX)] = Field(

@@ -132,9 +132,10 @@ class CreateJob:
 
 @dataclass(frozen=True, slots=True)
 class SetJobState:
-    """Pass the batch's state on to a job."""
+    """Pass the batch's state on to a job, that very object."""
 
     name: str
+    uid: str
     state: str
 
 
@@ -181,10 +182,12 @@ class Wait:
     """Nothing to do until something changes, or until that many seconds have passed.
 
     `poll`: something is expected at any moment that may give no event; look again soon, then less often.
+    `room`: this host runs as many tasks as it may; look again when one of them ends.
     """
 
     seconds: float | None = None
     poll: bool = False
+    room: bool = False
 
 
 Plan = Write[S] | Act | ActAll | Wait

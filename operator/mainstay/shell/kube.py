@@ -274,10 +274,10 @@ class Kube:
                     raise
 
     @state_write
-    async def patch_state(self, plural: str, namespace: str, name: str, spec: Object) -> Object:
-        """Merge fields into the spec of an object of ours."""
+    async def patch_state(self, plural: str, namespace: str, name: str, uid: str, spec: Object) -> Object:
+        """Merge fields into the spec of that very object of ours; 409 if another has its name."""
         with effect(f"api patch {plural}"):
-            return await self.patch(path(plural, namespace, name), {"spec": spec})
+            return await self.patch(path(plural, namespace, name), {"metadata": {"uid": uid}, "spec": spec})
 
     async def patch(self, url: str, body: Object) -> Object:
         """Merge-patch an object, for the verbs of the CLI."""

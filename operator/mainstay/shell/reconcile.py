@@ -96,6 +96,9 @@ class Reconciler(ABC, Generic[S, T, M]):
     def _claims(self, snapshot: S, status: T) -> None:
         """Note what is about to be claimed, before it is written."""
 
+    def _waits(self, key: Key, *, room: bool) -> None:
+        """There is nothing to do now; `room`: for want of room on this host."""
+
     def _written(self, snapshot: S, status: T, obj: Object) -> None:
         """A status was written."""
 
@@ -138,7 +141,8 @@ class Reconciler(ABC, Generic[S, T, M]):
                     self.passed("wait")
                     memory.polls += 1
                     return delay(memory.polls, initial=FIRST_POLL_SECONDS, cap=LAST_POLL_SECONDS)
-                case Wait(seconds=seconds):
+                case Wait(seconds=seconds, room=room):
+                    self._waits(key, room=room)
                     self.passed("wait")
                     memory.polls = memory.repeats = 0
                     return seconds

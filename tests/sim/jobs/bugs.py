@@ -479,4 +479,4 @@ def batch_completed_when_most_are(s, decide):
 
 @batch_bug
 def batch_takes_another_s_job(s, decide):
-    return decide(replace(s, taken={}))
+    return decide(replace(s, blocked={}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from tests.sim.api import Api, Ref, SimKube
@@ -23,9 +23,15 @@ from mainstay.shell.store import HistoryLostError, Object
 class JobKube(SimKube):
     """What jobs and batches need beside what runs do."""
 
-    async def pages(self, url: str) -> AsyncIterator[Object]:
+    async def pages(self, url: str, query: Mapping[str, str] | None = None) -> AsyncIterator[Object]:
         plural = url.rsplit("/", 1)[-1]
-        yield {"metadata": {"resourceVersion": str(self._api.version)}, "items": list(self._api.all(plural))}
+        label, _, value = (query or {}).get("labelSelector", "").partition("=")
+        items = [
+            item
+            for item in self._api.all(plural)
+            if not label or (item["metadata"].get("labels") or {}).get(label) == value
+        ]
+        yield {"metadata": {"resourceVersion": str(self._api.version)}, "items": items}
 
     async def keep_config_map(self, namespace: str, body: Object) -> Object:
         ref = (CONFIG_MAPS, namespace, body["metadata"]["name"])
@@ -50,9 +56,12 @@ class JobKube(SimKube):
             self._api.remove(*ref)
         await step("done delete")
 
-    async def patch_state(self, plural: str, namespace: str, name: str, spec: Object) -> Object:
+    async def patch_state(self, plural: str, namespace: str, name: str, uid: str, spec: Object) -> Object:
         await step("put state")
         ref = (plural, namespace, name)
+        known = self._api.get(*ref)
+        assert known is not None
+        assert known["metadata"]["uid"] == uid
         self._on_write("state", ref, spec)
         answer = self._api.edit(*ref, **spec)
         await step("done put")

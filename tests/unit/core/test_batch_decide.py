@@ -44,7 +44,7 @@ def a_batch(number=3, *, deleting=False, finalizer=True, **spec):
 
 
 def snapshot(batch, phases=(), *, state=JobGoal.RUNNING, **fields):
-    children = {n: ChildView(f"uid-{n}", ph, state) for n, ph in zip(names(99), phases, strict=False)}
+    children = {n: ChildView(n, f"uid-{n}", ph, state) for n, ph in zip(names(99), phases, strict=False)}
     return BatchSnapshot(batch, NOW, children, **fields)
 
 
@@ -148,7 +148,7 @@ def test_a_job_deleted_by_hand_counts_as_cancelled_and_is_not_made_again():
 
 
 def test_a_name_that_is_taken_is_told_and_looked_at_again():
-    s = snapshot(a_batch(2), (C,), taken={"j0001": "JobBatch other"})
+    s = snapshot(a_batch(2), (C,), blocked={"j0001": "JobBatch other"})
     told = {c.type: c for c in status(s).conditions}
     assert told["Stalled"].status == "True"
     assert "j0001" in told["Ready"].message
@@ -157,7 +157,7 @@ def test_a_name_that_is_taken_is_told_and_looked_at_again():
     wait = decide(after_write(s))
     assert isinstance(wait, p.Wait)
     assert wait.seconds
-    assert acts(replace(s, taken={})) == (p.CreateJob("j0001"),)
+    assert acts(replace(s, blocked={})) == (p.CreateJob("j0001"),)
 
 
 @pytest.mark.parametrize("state", [JobGoal.SUSPENDED, JobGoal.CANCELLED])
@@ -171,7 +171,7 @@ def test_a_cancelled_job_stays_so_and_a_going_one_is_left_alone():
     s = snapshot(a_batch(2), (I, I), state=JobGoal.CANCELLED)
     assert not acts(s)
     going = replace(
-        s, jobs={n: ChildView(c.uid, I, JobGoal.SUSPENDED, deleting=True) for n, c in s.jobs.items()}
+        s, jobs={n: ChildView(n, c.uid, I, JobGoal.SUSPENDED, deleting=True) for n, c in s.jobs.items()}
     )
     assert not acts(going)
 
@@ -219,7 +219,7 @@ def test_the_status_of_the_largest_batch_is_bounded():
             )
         }
     )
-    s = BatchSnapshot(batch, NOW, {n: ChildView(n, A, JobGoal.RUNNING) for n in long})
+    s = BatchSnapshot(batch, NOW, {n: ChildView(n, n, A, JobGoal.RUNNING) for n in long})
     told = status(s)
     assert len(told.needs_action) == 20
     assert len(told.model_dump_json(by_alias=True)) < 64 * 1024

@@ -124,7 +124,7 @@ def test_a_batch_whose_jobs_can_t_begin_needs_action():
         "jobs": [{"name": "a"}, {"name": "b"}],
     }
     meta = {"name": "x", "uid": "u", "finalizers": [FINALIZER], "generation": 1}
-    stuck = batch.ChildView("1", JobPhase.PENDING, JobGoal.RUNNING, stuck=True)
+    stuck = batch.ChildView("x-a", "1", JobPhase.PENDING, JobGoal.RUNNING, stuck=True)
     s = batch.BatchSnapshot(JobBatch.model_validate({"metadata": meta, "spec": spec}), NOW, {"a": stuck})
     plan = batch.decide(s)
     assert isinstance(plan, Write)

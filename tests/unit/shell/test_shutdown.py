@@ -181,7 +181,7 @@ async def test_a_write_that_hangs_is_cut_off_and_counted(
         (lambda k: k.delete(LEASES, "port-1", uid="u", resource_version="1"), "delete"),
         (lambda k: k.keep_config_map("d", {"metadata": {"name": "c"}}), "keep_config_map"),
         (lambda k: k.delete_object("/api/v1/namespaces/d/configmaps/c", uid="u"), "delete_object"),
-        (lambda k: k.patch_state("phasedjobs", "d", "j", {}), "patch_state"),
+        (lambda k: k.patch_state("phasedjobs", "d", "j", "u", {}), "patch_state"),
         (
             lambda k: k.put_status(
                 POOLS,

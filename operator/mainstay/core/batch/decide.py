@@ -34,8 +34,8 @@ COUNT_SECONDS = 1.0
 """Counts alone are written at most that often."""
 CLOCK_SECONDS = 0.001
 """A shorter wait is none."""
-TAKEN_SECONDS = 10.0
-"""How often to look whether a name that another job has is free: no event of that job tells us."""
+BLOCKED_SECONDS = 10.0
+"""How often to try again what could not be made: no event tells that a name is free, or a quota larger."""
 GOING_SECONDS = 1.0
 """How often to look whether the jobs of a deleted batch are gone: our own last act on a job may be all that tells it."""
 ACTIVE = (JobPhase.PENDING, JobPhase.IN_PROGRESS)
@@ -46,11 +46,12 @@ OVER = (BatchPhase.COMPLETED, BatchPhase.PARTIALLY_COMPLETED, BatchPhase.FAILED,
 class ChildView:
     """A job of the batch, as much as counts need."""
 
+    name: str  # of the PhasedJob
     uid: str
     phase: JobPhase
     state: JobGoal
     deleting: bool = False
-    stuck: bool = False  # pending, and only a person can change that
+    stuck: bool = False  # pending or under way, and only a person can change that
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,9 @@ class BatchSnapshot:
     batch: JobBatch
     now: datetime
     jobs: Mapping[str, ChildView] = field(default_factory=dict)  # name within the batch → the job
-    taken: Mapping[str, str] = field(default_factory=dict)  # name within the batch → whose job has its name
+    strangers: tuple[ChildView, ...] = ()  # owned by the batch, and none of its jobs by name: copies
+    blocked: Mapping[str, str] = field(default_factory=dict)  # name within the batch → why it can't be made
+    due: frozenset[str] = frozenset()  # of these, the ones to try again now
     counted_seconds_ago: float = 1e9  # since counts were last written by this operator
 
     @property
@@ -88,41 +91,44 @@ def decide(s: BatchSnapshot) -> BatchPlan:
 
 def _acts(s: BatchSnapshot, seconds: float | None) -> BatchPlan:
     acts: list[BatchEffect] = [
-        SetJobState(name, str(s.batch.spec.state))
-        for name, job in s.jobs.items()
+        SetJobState(job.name, job.uid, str(s.batch.spec.state))
+        for job in s.jobs.values()
         if job.phase not in FINAL
         and not job.deleting
         and job.state not in (s.batch.spec.state, JobGoal.CANCELLED)
     ]
     if s.batch.spec.state is JobGoal.RUNNING:
         # A job that was seen once and is gone was deleted by hand: what it did is not done again.
-        known = {*s.batch.status.created, *s.jobs, *s.taken}
+        known = {*s.batch.status.created, *s.jobs, *s.blocked} - s.due
         fresh = [job.name for job in s.batch.spec.jobs if job.name not in known]
         acts += [CreateJob(name) for name in fresh[: _room(s)]]
     if acts:
         return ActAll(tuple(acts[:AT_ONCE]))
-    return Wait(TAKEN_SECONDS if s.taken and seconds is None else seconds)
+    return Wait(BLOCKED_SECONDS if s.blocked and seconds is None else seconds)
 
 
 def _room(s: BatchSnapshot) -> int:
     """How many more jobs may be under way. One that can't begin counts: the next would be no better."""
-    return max(0, s.batch.spec.parallelism - sum(1 for job in s.jobs.values() if job.phase in ACTIVE))
+    waits = sum(1 for job in s.jobs.values() if job.stuck and job.phase is JobPhase.IN_PROGRESS)
+    active = sum(1 for job in s.jobs.values() if job.phase in ACTIVE)
+    return max(0, s.batch.spec.parallelism - active + waits)
 
 
 def _moves(s: BatchSnapshot) -> bool:
     """Whether anything happens without a person."""
     if any(job.phase in ACTIVE and not job.stuck for job in s.jobs.values()):
         return True
-    known = {*s.batch.status.created, *s.jobs, *s.taken}
+    known = {*s.batch.status.created, *s.jobs, *s.blocked} - s.due
     return _room(s) > 0 and any(job.name not in known for job in s.batch.spec.jobs)
 
 
 def _teardown(s: BatchSnapshot) -> BatchPlan:
     """Its jobs first: each stops what runs and removes what it kept."""
-    acts = tuple(DeleteJob(name, child.uid) for name, child in s.jobs.items() if not child.deleting)
+    children = (*s.jobs.values(), *s.strangers)
+    acts = tuple(DeleteJob(child.name, child.uid) for child in children if not child.deleting)
     if acts:
         return ActAll(acts[:AT_ONCE])
-    return Wait(GOING_SECONDS) if s.jobs else Act(RemoveFinalizer())
+    return Wait(GOING_SECONDS) if children else Act(RemoveFinalizer())
 
 
 def _outlook(s: BatchSnapshot) -> JobBatchStatus:
@@ -132,9 +138,9 @@ def _outlook(s: BatchSnapshot) -> JobBatchStatus:
     counts = _counts(s, created)
     phase, reason, words = _phase(s, counts)
     stalled = phase in (BatchPhase.ACTION_REQUIRED, BatchPhase.FAILED, BatchPhase.PARTIALLY_COMPLETED)
-    if s.taken:
-        first = next(iter(s.taken.items()))
-        words = f"job {first[0]} can't be made, its name belongs to {first[1]}; {words}"
+    if s.blocked:
+        name, why = next(iter(s.blocked.items()))
+        words = f"job {name} can't be made: {why}; {words}"
         stalled = True
     ready = phase in (BatchPhase.COMPLETED, BatchPhase.CANCELLED, BatchPhase.SUSPENDED) and not stalled
 
@@ -174,14 +180,14 @@ def _outlook(s: BatchSnapshot) -> JobBatchStatus:
 
 def _counts(s: BatchSnapshot, created: tuple[str, ...]) -> JobCounts:
     def number(phase: JobPhase) -> int:
-        return sum(1 for job in s.jobs.values() if job.phase is phase)
+        return sum(1 for job in s.jobs.values() if job.phase is phase and not job.stuck)
 
     stuck = sum(1 for job in s.jobs.values() if job.stuck)
     gone = sum(1 for name in created if name not in s.jobs)
     total = len({*created, *(job.name for job in s.batch.spec.jobs)})
     return JobCounts(
         total=total,
-        pending=number(JobPhase.PENDING) - stuck + total - gone - len(s.jobs),
+        pending=number(JobPhase.PENDING) + total - gone - len(s.jobs),
         in_progress=number(JobPhase.IN_PROGRESS),
         action_required=number(JobPhase.ACTION_REQUIRED) + stuck,
         suspended=number(JobPhase.SUSPENDED),

@@ -62,7 +62,7 @@ def _step(d: Draft, step: Step, *, claim: bool) -> Halt | None:
     if step.action is not None:
         return _action(d, step)
     for phase in d.s.graph.phases[step.name]:
-        if d.phases[phase.name].state in DONE:
+        if finished(d, phase):
             continue
         halt = _phase(d, step, phase, claim=claim)
         if halt is not None:
@@ -71,6 +71,15 @@ def _step(d: Draft, step: Step, *, claim: bool) -> Halt | None:
             return halt
     d.step(step.name, state=StepState.COMPLETED, completed_at=now, message="")
     return None
+
+
+def finished(d: Draft, phase: Phase) -> bool:
+    """It is done, and nothing was added to it, or became blocking, since."""
+    return (
+        d.phases[phase.name].state in DONE
+        and all(d.tasks[task.name].state in SETTLED for task in phase.tasks)
+        and not _failures(d, phase)
+    )
 
 
 def _known(d: Draft, phase: Phase) -> bool:
@@ -190,7 +199,7 @@ def _claim(d: Draft, phase: Phase) -> None:
         changed = False
         for task in phase.tasks:
             t = d.tasks[task.name]
-            if t.state is TaskState.RETRYING and (t.retry_at is None or t.retry_at <= d.s.now):
+            if t.state is TaskState.RETRYING and _retry_in(d, task) <= 0:
                 _begin_attempt(d, task)
             elif t.state is TaskState.PENDING and _ready(d, task):
                 changed |= d.tasks[task.name].state in SETTLED
@@ -236,11 +245,9 @@ def _begin_attempt(d: Draft, task: Task) -> None:
         if unit.state not in GONE and t.message != words:
             d.task(task.name, reason=reasons.PREDECESSOR, message=words)
         return
-    running = sum(1 for _ in d.live())
-    claimed_now = running - sum(1 for t in _old_live(d))
-    if running >= d.s.spec.parallelism:
+    if sum(1 for _ in d.live()) >= d.s.spec.parallelism or _unclaimed_lives(d):
         return
-    if claimed_now >= d.s.slots:
+    if d.holding() >= d.s.slots:
         d.waits_for_slot = True
         return
     t = d.tasks[task.name]
@@ -258,8 +265,15 @@ def _begin_attempt(d: Draft, task: Task) -> None:
     )
 
 
-def _old_live(d: Draft) -> list[str]:
-    return [t.name for step in d.s.status.steps for p in step.phases for t in p.tasks if t.state in CLAIMED]
+def _unclaimed_lives(d: Draft) -> bool:
+    """Whether something runs that status has forgotten: it ends first, lest a later phase runs beside an earlier."""
+    return any(
+        unit.state not in GONE
+        and not d.s.foreign(name)
+        and name in d.tasks
+        and d.tasks[name].state not in CLAIMED
+        for name, unit in d.s.units.items()
+    )
 
 
 def _claimable(d: Draft, phase: Phase) -> bool:
@@ -281,9 +295,15 @@ def _running_timers(d: Draft, phase: Phase) -> None:
 def _retry_timers(d: Draft, phase: Phase) -> None:
     """Retries to come; one that is due and still waits does so for room, which wakes the job."""
     for task in phase.tasks:
-        t = d.tasks[task.name]
-        if t.state is TaskState.RETRYING and t.retry_at is not None and t.retry_at > d.s.now:
-            d.timers.append((t.retry_at - d.s.now).total_seconds())
+        if d.tasks[task.name].state is TaskState.RETRYING and (left := _retry_in(d, task)) > 0:
+            d.timers.append(left)
+
+
+def _retry_in(d: Draft, task: Task) -> float:
+    """Seconds until the next attempt; never more than its backoff can be, wherever the clock was set."""
+    at = d.tasks[task.name].retry_at
+    left = 0.0 if at is None else (at - d.s.now).total_seconds()
+    return left if left <= task.max_backoff_seconds else 0.0
 
 
 def _give_up_retries(d: Draft, phase: Phase) -> None:

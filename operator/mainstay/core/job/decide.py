@@ -17,7 +17,7 @@ from mainstay.api.phasedjob import (
 )
 from mainstay.core import reasons
 from mainstay.core.job.advance import Halt, advance
-from mainstay.core.job.draft import Draft
+from mainstay.core.job.draft import STARVED, Draft
 from mainstay.core.job.ending import cancelled, deleting, gone, stop
 from mainstay.core.job.outlook import outlook, slim
 from mainstay.core.job.resume import reset
@@ -36,7 +36,7 @@ from mainstay.core.plan import (
     Wait,
     Write,
 )
-from mainstay.core.unit import LIVE
+from mainstay.core.unit import GONE, LIVE
 
 JobPlan = Plan[PhasedJobStatus]
 
@@ -82,6 +82,7 @@ def _onward(d: Draft) -> PhasedJobStatus:
             failed = False
     _refused(d)
     halt = Halt.FAILED if failed else advance(d, claim=not suspended)
+    _starved(d, take_back=suspended)
     live = any(d.live())
     if halt is Halt.DONE:
         return outlook(d, JobPhase.COMPLETED, reasons.COMPLETED, _completed_words(d), changes=changes)
@@ -92,7 +93,7 @@ def _onward(d: Draft) -> PhasedJobStatus:
         phase = JobPhase.IN_PROGRESS if live else JobPhase.SUSPENDED
         return outlook(d, phase, reasons.SUSPENDING if live else reasons.SUSPENDED, words, changes=changes)
     if halt is Halt.WAITING:
-        asked = "; ".join(f"{a.title} (spec.inputs.{a.name})" for a in d.actions.values())
+        asked = "; ".join(f"{a.title} (spec.inputs.{a.name})" for a in d.pending_actions())
         return outlook(
             d, JobPhase.ACTION_REQUIRED, reasons.ACTION_REQUIRED, asked, stalled=True, changes=changes
         )
@@ -111,7 +112,9 @@ def _working(d: Draft, changes: dict[str, Any]) -> PhasedJobStatus:
         )
     if d.waits_for_slot and not any(d.live()):
         words = "this machine runs as many tasks as it may; this job goes on when one of them ends"
-        return outlook(d, JobPhase.PENDING, reasons.WAITING_FOR_SLOT, words, changes=changes)
+        begun = any(t.attempt for t in d.tasks.values())
+        phase = JobPhase.IN_PROGRESS if begun else JobPhase.PENDING
+        return outlook(d, phase, reasons.WAITING_FOR_SLOT, words, changes=changes)
     at = next((n for n, step in d.steps.items() if step.state is StepState.IN_PROGRESS), "")
     return outlook(
         d, JobPhase.IN_PROGRESS, reasons.IN_PROGRESS, f"on step {at}" if at else "", changes=changes
@@ -187,6 +190,17 @@ def _refused(d: Draft) -> None:
                 d.tasks[name] = settled(d.s, t, TaskState.FAILED, problem.reason, problem.message)
 
 
+def _starved(d: Draft, *, take_back: bool) -> None:
+    """Tell of claims that can't start for want of a Secret or ConfigMap; give them up while suspended."""
+    for name in list(d.live()):
+        t, unit, problem = d.tasks[name], d.s.units.get(name), d.s.problems.get(name)
+        if problem is not None and problem.reason in STARVED:
+            d.task(name, reason=problem.reason, message=problem.message)
+        unstarted = unit is not None and unit.state in GONE and unit.attempt < t.attempt
+        if take_back and unstarted and d.tasks[name].reason in STARVED:
+            d.task(name, state=TaskState.PENDING)
+
+
 def _completed_words(d: Draft) -> str:
     failures = [name for name, t in d.tasks.items() if t.state is TaskState.FAILED]
     if not failures:
@@ -253,7 +267,7 @@ def _acts(d: Draft, wait: Wait) -> JobPlan:
                 waits.append(problem.retry_seconds)
     if acts:
         return ActAll(tuple(acts))
-    return Wait(min(waits, default=None))
+    return Wait(min(waits, default=None), room=d.waits_for_slot)
 
 
 def _claimed_still(d: Draft, t: TaskStatus) -> bool:

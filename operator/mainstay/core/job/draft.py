@@ -8,7 +8,6 @@ from typing import Any
 
 from mainstay.api.phasedjob import (
     CLAIMED,
-    SETTLED,
     Failure,
     OutputsRef,
     PendingAction,
@@ -20,6 +19,7 @@ from mainstay.api.phasedjob import (
     TaskStatus,
     UserAction,
 )
+from mainstay.core import reasons
 from mainstay.core.answers import Answer, answer
 from mainstay.core.expressions import evaluate
 from mainstay.core.job.snapshot import JobSnapshot
@@ -30,6 +30,11 @@ from mainstay.core.plan import JobEffect, StoreOutputs
 INLINE_BYTES = 4096
 """Outputs up to this size are kept in status, while the whole context stays below CONTEXT_BYTES."""
 CONTEXT_BYTES = 24 * 1024
+ASKED_BYTES = 16 * 1024
+"""What tasks ask at once, all together."""
+MESSAGE = 1024
+STARVED = (reasons.SECRET_NOT_FOUND, reasons.CONFIG_MAP_NOT_FOUND)
+"""Why a claim can't start: it holds no room on the host."""
 
 
 class Draft:
@@ -74,9 +79,21 @@ class Draft:
         """Tasks of which a process may exist."""
         return (name for name, t in self.tasks.items() if t.state in CLAIMED)
 
-    def settled_count(self) -> int:
-        """Tasks that need nothing any more."""
-        return sum(1 for t in self.tasks.values() if t.state in SETTLED)
+    def holding(self) -> int:
+        """Claims that take room on this host."""
+        return sum(1 for name in self.live() if self.tasks[name].reason not in STARVED)
+
+    def pending_actions(self) -> tuple[PendingAction, ...]:
+        """What is asked by a step or a task that is there, and not answered yet."""
+        asked = {name for name, t in self.tasks.items() if t.state is TaskState.ACTION_REQUIRED}
+        asked |= {
+            name for name in self.s.graph.actions if self.steps[name].state is StepState.ACTION_REQUIRED
+        }
+        return tuple(action for name, action in self.actions.items() if name in asked)
+
+    def done_count(self) -> int:
+        """Tasks that are behind us: completed or skipped, not failed."""
+        return sum(1 for t in self.tasks.values() if t.state in (TaskState.COMPLETED, TaskState.SKIPPED))
 
     def true(self, expression: str | None) -> bool:
         """Whether it holds now; no expression always does. Raises ExpressionError."""
@@ -110,15 +127,15 @@ class Draft:
 
     def task(self, name: str, **fields: Any) -> None:
         """Change a task."""
-        self.tasks[name] = self.tasks[name].model_copy(update=fields)
+        self.tasks[name] = self.tasks[name].model_copy(update=_cut(fields))
 
     def phase(self, name: str, **fields: Any) -> None:
         """Change a phase."""
-        self.phases[name] = self.phases[name].model_copy(update=fields)
+        self.phases[name] = self.phases[name].model_copy(update=_cut(fields))
 
     def step(self, name: str, **fields: Any) -> None:
         """Change a step."""
-        self.steps[name] = self.steps[name].model_copy(update=fields)
+        self.steps[name] = self.steps[name].model_copy(update=_cut(fields))
 
     def ask(self, name: str, step: str, action: UserAction) -> None:
         """Wait for spec.inputs.<name>."""
@@ -139,10 +156,18 @@ class Draft:
             self._hold(name, verdict.status)
             return
         self.tasks[name] = self._with_ref(name, verdict)
+        if verdict.asks is not None and not self._has_room_to_ask(verdict.asks):
+            words = "more is asked at once than a status has room for; ask one after the other"
+            self.task(name, state=TaskState.FAILED, reason=reasons.OUTPUTS_TOO_LARGE, message=words)
+            return
         if verdict.asks is not None:
             self.ask(name, self.s.graph.places[name].step, verdict.asks)
         if verdict.ended_at is not None and verdict.status.state is TaskState.COMPLETED:
             self.ended[name] = verdict.ended_at
+
+    def _has_room_to_ask(self, action: UserAction) -> bool:
+        asked = sum(len(one.model_dump_json()) for one in self.actions.values())
+        return asked + len(action.model_dump_json()) <= ASKED_BYTES
 
     def _hold(self, name: str, t: TaskStatus) -> None:
         """Claim what the unit remembers and status does not, so that nothing starts it anew meanwhile."""
@@ -197,3 +222,8 @@ class Draft:
             )
             for step in self.s.graph.steps
         )
+
+
+def _cut(fields: dict[str, Any]) -> dict[str, Any]:
+    """Words as long as status has room for."""
+    return {**fields, "message": fields["message"][:MESSAGE]} if "message" in fields else fields

@@ -42,8 +42,8 @@ def outlook(
         "current_step": None if phase is JobPhase.COMPLETED else at.name if at else None,
         "current_phase": None if phase is JobPhase.COMPLETED else inner.name if inner else None,
         "last_completed_phase": last[-1] if last else None,
-        "progress": f"{d.settled_count()}/{len(d.tasks)}",
-        "actions": tuple(d.actions.values()),
+        "progress": f"{d.done_count()}/{len(d.tasks)}",
+        "actions": () if final else d.pending_actions(),
         "context": d.context,
         "steps": steps,
         "last_failure": d.failure,
@@ -61,7 +61,7 @@ def outlook(
         _condition(d, "Ready", truth, reason, message),
         _condition(d, "Reconciling", working, reason),
         _condition(d, "Stalled", stalled, reason, message if stalled else ""),
-        *_inputs(d),
+        *_inputs(d, final=final),
     ]
     return status.model_copy(
         update={"conditions": merge(s.status.conditions, conditions, s.now.replace(microsecond=0))}
@@ -84,11 +84,12 @@ def _handled(d: Draft) -> int:
     return d.s.spec.resume_nonce if handled is None else handled
 
 
-def _inputs(d: Draft) -> list[Condition]:
+def _inputs(d: Draft, *, final: bool) -> list[Condition]:
     """What is wrong with the answers to what is asked; no condition while nothing is."""
-    if not d.actions:
+    pending = d.pending_actions()
+    if not pending or final:
         return []
-    answers = {name: d.answer(name) for name in d.actions}
+    answers = {action.name: d.answer(action.name) for action in pending}
     for one in answers.values():
         if one.problem:
             return [_condition(d, "InputsValid", False, reasons.INPUT_INVALID, one.problem)]

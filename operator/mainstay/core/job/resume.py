@@ -8,6 +8,7 @@ from mainstay.api.phasedjob import StepState as State
 from mainstay.api.phasedjob import TaskState
 from mainstay.core import reasons
 from mainstay.core.job.advance import DONE
+from mainstay.core.job.advance import finished as done
 from mainstay.core.job.draft import Draft
 
 KEPT = (TaskState.COMPLETED, TaskState.ACTION_REQUIRED)
@@ -25,7 +26,7 @@ def reset(d: Draft) -> tuple[str, ...]:
             d.step(step.name, state=State.IN_PROGRESS if _begun(d, step.name) else State.PENDING, message="")
         for phase in d.s.graph.phases[step.name]:
             inside = [task.name for task in phase.tasks]
-            finished = d.phases[phase.name].state in DONE
+            finished = done(d, phase)
             chosen = [n for n in inside if (n in named if finished else d.tasks[n].state not in KEPT)]
             if finished and not chosen:
                 continue

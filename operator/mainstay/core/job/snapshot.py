@@ -29,7 +29,7 @@ class JobSnapshot:
     stored: Mapping[str, int] = field(default_factory=dict)  # task → attempt whose outputs are in a ConfigMap
     problems: Mapping[str, Problem] = field(default_factory=dict)  # task → why its last act failed
     keeps_outputs: bool = False  # of a job being deleted: some are in ConfigMaps
-    slots: int = UNBOUNDED  # how many more tasks this machine takes on
+    slots: int = UNBOUNDED  # how many tasks of this job this machine takes on, those it runs included
 
     @property
     def spec(self) -> PhasedJobSpec:

@@ -13,7 +13,8 @@ from mainstay.core.run.story import Event
 def events(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[Event]:
     """What happened between two statuses that is worth telling."""
     if new.resumes > old.resumes:
-        yield Event("Normal", "Resumed", f"goes on after {new.last_completed_phase or 'its beginning'}")
+        since = f"after {new.last_completed_phase}" if new.last_completed_phase else "from its beginning"
+        yield Event("Normal", "Resumed", f"goes on {since}")
     before = {t.name: t for t in _tasks(old)}
     for task in _tasks(new):
         yield from _task(before.get(task.name), task)

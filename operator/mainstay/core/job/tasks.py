@@ -90,7 +90,7 @@ def barred(unit: Unit) -> bool:
 def _running(s: JobSnapshot, t: TaskStatus, unit: Unit) -> TaskStatus:
     if t.state is TaskState.STARTING and seconds_until_said(s, unit) <= 0:
         return _changed(t, state=TaskState.RUNNING, reason="", message="")
-    return t
+    return t if t.reason in ("", *reasons.RECOVERIES) else _changed(t, reason="", message="")
 
 
 def seconds_until_said(s: JobSnapshot, unit: Unit) -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from mainstay.api.jobbatch import BATCH_LABEL, JobBatch, JobBatchStatus
+from mainstay.api.jobbatch import BATCH_LABEL, SHORT_MAX, JobBatch, JobBatchStatus
 from mainstay.api.meta import API_VERSION
 from mainstay.api.phasedjob import JobGoal, JobPhase
-from mainstay.core.batch.decide import BatchSnapshot, ChildView, decide, events
+from mainstay.core.batch.decide import BLOCKED_SECONDS, BatchSnapshot, ChildView, decide, events
 from mainstay.core.plan import (
     Action,
     AddFinalizer,
@@ -25,7 +25,7 @@ from mainstay.core.plan import (
 )
 from mainstay.shell.jobs.gather import now
 from mainstay.shell.jobs.index import JobIndex
-from mainstay.shell.kube import BATCHES, CONFLICTS, JOBS, ApiError, Kube, path
+from mainstay.shell.kube import BATCHES, CONFLICTS, JOBS, ApiError, ApiUnavailableError, Kube, path
 from mainstay.shell.reconcile import Memory, Reconciler
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.store import Key, Object, key_of
@@ -39,6 +39,7 @@ class BatchMemory(Memory):
     """What is remembered of a batch between passes."""
 
     counted_at: float = -1e9
+    refused: dict[str, tuple[str, float]] = field(default_factory=dict)  # job → why, and when that was
 
 
 class BatchReconciler(Reconciler[BatchSnapshot, JobBatchStatus, BatchMemory]):
@@ -61,23 +62,32 @@ class BatchReconciler(Reconciler[BatchSnapshot, JobBatchStatus, BatchMemory]):
         batch = self._index.batches.get(key)
         if batch is None:
             return None
-        jobs = self._index.children(key, batch.metadata.uid)
+        if memory.uid != batch.metadata.uid:
+            memory.uid = batch.metadata.uid
+            memory.refused.clear()
+        views = [_view(obj) for obj in self._index.children(key, batch.metadata.uid)]
+        jobs = {short: view for view in views if (short := _short(key[1], view.name)) is not None}
+        at = time.monotonic()
+        refused = {name: why for name, (why, _) in memory.refused.items()}
         return BatchSnapshot(
             batch=batch,
             now=now(),
-            jobs={name: _view(obj) for name, obj in jobs.items()},
-            taken=self._taken(key, batch, jobs),
-            counted_seconds_ago=time.monotonic() - memory.counted_at,
+            jobs=jobs,
+            strangers=tuple(view for view in views if _short(key[1], view.name) is None),
+            blocked={**refused, **self._taken(key, batch, jobs)},
+            due=frozenset(n for n, (_, since) in memory.refused.items() if at - since >= BLOCKED_SECONDS),
+            counted_seconds_ago=at - memory.counted_at,
         )
 
-    def _taken(self, key: Key, batch: JobBatch, jobs: Mapping[str, Object]) -> dict[str, str]:
+    def _taken(self, key: Key, batch: JobBatch, jobs: Mapping[str, ChildView]) -> dict[str, str]:
         """Names that other jobs have."""
         found = {}
         for job in batch.spec.jobs:
             obj = self._index.jobs.objects.get((key[0], f"{key[1]}-{job.name}"))
             if obj is not None and job.name not in jobs:
                 owners = obj["metadata"].get("ownerReferences") or []
-                found[job.name] = f"{owners[0]['kind']} {owners[0]['name']}" if owners else "a job of its own"
+                whose = f"{owners[0]['kind']} {owners[0]['name']}" if owners else "a job of its own"
+                found[job.name] = f"its name belongs to {whose}"
         return found
 
     def _decide(self, snapshot: BatchSnapshot) -> Plan[JobBatchStatus]:
@@ -114,14 +124,13 @@ class BatchReconciler(Reconciler[BatchSnapshot, JobBatchStatus, BatchMemory]):
             await self.set_finalizer(key, present=isinstance(action, AddFinalizer))
             return
         assert isinstance(action, BatchEffect)
-        name = f"{key[1]}-{action.name}"
-        where = path(JOBS, key[0], name)
         match action:
-            case CreateJob():
-                await self._create(key, batch, name, action.name)
-            case SetJobState(state=state):
-                self._take(await self._kube.patch_state(JOBS, key[0], name, {"state": state}))
-            case DeleteJob(uid=uid):
+            case CreateJob(name=short):
+                await self._create(key, batch, short)
+            case SetJobState(name=name, uid=uid, state=state):
+                self._take(await self._kube.patch_state(JOBS, key[0], name, uid, {"state": state}))
+            case DeleteJob(name=name, uid=uid):
+                where = path(JOBS, key[0], name)
                 await self._kube.delete_object(where, uid=uid)
                 current = await self._kube.get(where)
                 if current is not None:
@@ -129,17 +138,22 @@ class BatchReconciler(Reconciler[BatchSnapshot, JobBatchStatus, BatchMemory]):
                 elif (known := self._index.jobs.objects.get((key[0], name))) is not None:
                     self._index.drop_job(known)
 
-    async def _create(self, key: Key, batch: JobBatch, name: str, short: str) -> None:
+    async def _create(self, key: Key, batch: JobBatch, short: str) -> None:
+        name, memory = f"{key[1]}-{short}", self._memories[key]
         try:
             obj = await self._kube.create(JOBS, "PhasedJob", key[0], job_of(batch, name, short))
+        except ApiUnavailableError:
+            raise
         except ApiError as error:
-            if error.code != HTTPStatus.CONFLICT:
-                raise
+            if error.code != HTTPStatus.CONFLICT:  # a quota, a policy, a name that is too long: say so
+                memory.refused[short] = (error.message, time.monotonic())
+                return
             existing = await self._kube.get(path(JOBS, key[0], name))
             if existing is not None:
                 self._take(existing)
         else:
             self._take(obj)
+        memory.refused.pop(short, None)
 
     def _take(self, job: Object) -> None:
         self._index.put_job(job)
@@ -176,6 +190,12 @@ def job_of(batch: JobBatch, name: str, short: str) -> Object:
     }
 
 
+def _short(batch: str, name: str) -> str | None:
+    """The name within its batch; None for one that no job of the batch can have."""
+    short = name.removeprefix(f"{batch}-")
+    return short if short != name and 0 < len(short) <= SHORT_MAX else None
+
+
 def _view(obj: Object) -> ChildView:
     """As much of a job as its batch needs; one that doesn't parse counts as waiting for a person."""
     status = obj.get("status") or {}
@@ -185,9 +205,10 @@ def _view(obj: Object) -> ChildView:
     )
     state = (obj.get("spec") or {}).get("state") or "Running"
     return ChildView(
+        name=obj["metadata"]["name"],
         uid=obj["metadata"]["uid"],
         phase=_PHASES.get(phase, JobPhase.ACTION_REQUIRED),
         state=_GOALS.get(state, JobGoal.RUNNING),
         deleting=bool(obj["metadata"].get("deletionTimestamp")),
-        stuck=phase == "Pending" and stalled,
+        stuck=phase in ("Pending", "InProgress") and stalled,
     )

@@ -69,13 +69,17 @@ class JobExecutor:
             namespace, job, _ = task_key(name)
             if (namespace, job) == key:
                 await self._runtime.remove(name, s.uid)
-        told = (t.name for step in s.status.steps for phase in step.phases for t in phase.tasks)
-        for task in dict.fromkeys([*s.graph.tasks, *told]):
-            where = (key[0], outputs_name(key[1], s.uid, task))
-            kept = self._store.config_maps.objects.get(where)
-            if kept is not None:
-                await self._kube.delete_object(core_path("configmaps", *where), uid=kept["metadata"]["uid"])
-                self._store.config_maps.drop(kept)
+        mine = {"labelSelector": f"{JOB_LABEL}={s.uid}"}
+        kept = [
+            item["metadata"]
+            async for page in self._kube.pages(core_path("configmaps", key[0]), mine)
+            for item in page.get("items", ())
+        ]
+        for meta in kept:
+            where = (key[0], meta["name"])
+            await self._kube.delete_object(core_path("configmaps", *where), uid=meta["uid"])
+            if (known := self._store.config_maps.objects.get(where)) is not None:
+                self._store.config_maps.drop(known)
 
     async def _sources(self, key: Key, s: JobSnapshot, task: str) -> Sources:
         """Everything a start refers to. Secrets are read now, by name, and kept nowhere."""

@@ -77,7 +77,7 @@ class JobGatherer:
             stored=stored,
             problems=self._problems(memory),
             keeps_outputs=deleting and self._keeps_outputs(current, memory.graph),
-            slots=self._index.room,
+            slots=self._index.room_for(key),
         )
 
     def _declared(self, job: PhasedJob, memory: JobMemory) -> None:
@@ -165,11 +165,16 @@ def _looked_at(job: PhasedJob, graph: Graph) -> Iterable[str]:
     states = {t.name: t.state for t in _told(job)}
     phases = {phase.name: phase.state for step in job.status.steps for phase in step.phases}
     found = [name for name in graph.tasks if states.get(name) in CLAIMED]
+    steps = {step.name: step.state for step in job.status.steps}
     coming = [
         phase
-        for each in graph.phases.values()
+        for step, each in graph.phases.items()
         for phase in each
-        if phases.get(phase.name, StepState.PENDING) not in DONE
+        if steps.get(step) not in DONE
+        and (
+            phases.get(phase.name) not in DONE
+            or any(states.get(task.name) not in SETTLED for task in phase.tasks)
+        )
     ]
     for phase in coming[:AHEAD]:
         found += [task.name for task in phase.tasks if states.get(task.name) not in SETTLED]

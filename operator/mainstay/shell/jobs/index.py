@@ -7,9 +7,10 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from mainstay.api.jobbatch import BATCH_LABEL, JobBatch
+from mainstay.api.jobbatch import JobBatch
 from mainstay.api.meta import Model
-from mainstay.api.phasedjob import CLAIMED, PhasedJob
+from mainstay.api.phasedjob import CLAIMED, PhasedJob, PhasedJobStatus
+from mainstay.core.job.draft import STARVED
 from mainstay.shell.store import Key, Kind, Object, key_of, version_of
 
 T = TypeVar("T", bound=Model)
@@ -72,8 +73,7 @@ class JobIndex:
         except ValidationError:
             return True
         if job is not None:
-            tasks = (t for step in job.status.steps for phase in step.phases for t in phase.tasks)
-            self.count(key, sum(1 for t in tasks if t.state in CLAIMED))
+            self.count(key, holding(job.status))
         return True
 
     def drop_job(self, obj: Object) -> bool:
@@ -97,6 +97,10 @@ class JobIndex:
         if claimed < before:
             self.room_made()
 
+    def room_for(self, key: Key) -> int:
+        """How many tasks this job may have claimed, with the others as they are."""
+        return max(0, self.limit - self.total + self.claimed.get(key, 0))
+
     @property
     def room(self) -> int:
         """How many more tasks may be claimed."""
@@ -104,25 +108,29 @@ class JobIndex:
 
     # -- batches
 
-    def children(self, batch: Key, uid: str) -> dict[str, Object]:
-        """Jobs of that very batch by name within it."""
-        prefix = len(batch[1]) + 1
-        found = {}
-        for key in self._children.get(batch, {}).values():
-            obj = self.jobs.objects.get(key)
-            if obj is not None and uid in (
-                o.get("uid") for o in obj["metadata"].get("ownerReferences") or ()
-            ):
-                found[key[1][prefix:]] = obj
-        return found
+    def children(self, batch: Key, uid: str) -> list[Object]:
+        """Every job that this very batch owns, whatever it is called."""
+        objects = (self.jobs.objects.get(key) for key in self._children.get(batch, {}).values())
+        return [obj for obj in objects if obj is not None and uid in (o["uid"] for o in owners_of(obj))]
 
     def _index_child(self, key: Key, obj: Object) -> None:
         if batch := batch_of(obj):
             self._children.setdefault(batch, {})[obj["metadata"]["uid"]] = key
 
 
-def batch_of(obj: Object) -> Key | None:
-    """The batch that a job says it is of."""
-    meta = obj["metadata"]
-    name = (meta.get("labels") or {}).get(BATCH_LABEL)
-    return (meta.get("namespace", ""), name) if name else None
+def holding(status: PhasedJobStatus) -> int:
+    """Tasks of a job that take room on this host."""
+    tasks = (t for step in status.steps for phase in step.phases for t in phase.tasks)
+    return sum(1 for t in tasks if t.state in CLAIMED and t.reason not in STARVED)
+
+
+def owners_of(job: Object) -> list[Object]:
+    """Batches that own a job."""
+    owners = job["metadata"].get("ownerReferences") or ()
+    return [owner for owner in owners if owner.get("kind") == "JobBatch" and owner.get("uid")]
+
+
+def batch_of(job: Object) -> Key | None:
+    """The batch that owns a job. The label is for people: it may be stripped or copied."""
+    owners = owners_of(job)
+    return (job["metadata"].get("namespace", ""), owners[0]["name"]) if owners else None

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from mainstay.api.phasedjob import CLAIMED, PhasedJobStatus
+from mainstay.api.phasedjob import PhasedJobStatus
 from mainstay.core import reasons
 from mainstay.core.backoff import delay
 from mainstay.core.job.decide import decide
@@ -18,7 +18,7 @@ from mainstay.core.unitspec import SourceNotFoundError
 from mainstay.runtime.base import RuntimeUnavailableError, TaskRuntime, UnitRefusedError
 from mainstay.shell.jobs.executor import JobExecutor
 from mainstay.shell.jobs.gather import JobGatherer, JobMemory
-from mainstay.shell.jobs.index import JobIndex
+from mainstay.shell.jobs.index import JobIndex, holding
 from mainstay.shell.kube import CONFLICTS, JOBS, ApiError, Kube
 from mainstay.shell.reconcile import Reconciler
 from mainstay.shell.recorder import Recorder
@@ -71,12 +71,12 @@ class JobReconciler(Reconciler[JobSnapshot, PhasedJobStatus, JobMemory]):
     def _claims(self, snapshot: JobSnapshot, status: PhasedJobStatus) -> None:
         meta = snapshot.job.metadata
         key = (meta.namespace, meta.name)
-        tasks = (t for step in status.steps for phase in step.phases for t in phase.tasks)
-        claimed = sum(1 for t in tasks if t.state in CLAIMED)
+        claimed = holding(status)
         if claimed > self._index.claimed.get(key, 0):
             self._index.count(key, claimed)
-        waits = any(c.reason == reasons.WAITING_FOR_SLOT for c in status.conditions)
-        if waits:
+
+    def _waits(self, key: Key, *, room: bool) -> None:
+        if room:
             self._index.waiting.setdefault(key)
         else:
             self._index.waiting.pop(key, None)
