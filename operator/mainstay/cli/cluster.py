@@ -75,11 +75,12 @@ async def get(kube: Kube, target: Target, wanted: Ref) -> Object:
     """Return the object, or end the command."""
     obj = await kube.get(path(wanted.kind.plural, target.namespace, wanted.name))
     if obj is None:
-        fail(await _missing(kube, target, wanted))
+        fail(await missing(kube, target, wanted))
     return obj
 
 
-async def _missing(kube: Kube, target: Target, wanted: Ref) -> str:
+async def missing(kube: Kube, target: Target, wanted: Ref) -> str:
+    """That there is no such object, and where to look."""
     words = (
         f'no {wanted.kind.told} "{wanted.name}" in namespace {target.namespace}. '
         "`mainstay status` lists what there is; -n names another namespace."

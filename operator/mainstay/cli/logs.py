@@ -13,9 +13,10 @@ import typer
 
 from mainstay.cli.console import fail
 from mainstay.cli.home import Home
-from mainstay.cli.names import Kind, ref
+from mainstay.cli.names import Kind, Ref, ref
 from mainstay.cli.options import HomeOption, NamespaceOption, home_of
 from mainstay.core.names import unit_name
+from mainstay.runtime.process.unitdir import ScopeDir
 
 POLL_SECONDS = 0.1
 CHUNK = 1 << 16
@@ -83,6 +84,9 @@ def _task_logs(
     directory = tasklogs.log_directory(home, namespace, job, task, previous=previous)
     positions = [_print_tail(path, sink, tail) for path, sink in _streams(directory)]
     if not follow or previous:
+        if not any(positions):
+            before = [] if previous else tasklogs.attempts_before(home, namespace, job, task)
+            tasklogs.tell_silence(directory, before)
         return
     try:
         while True:
@@ -108,14 +112,23 @@ def _directory(home: Home, name: str, namespace: str, *, system: bool) -> Path:
     scope = home.root / "scopes" / ("system" if system else "runs") / "units"
     directory = scope / (name if system else unit_name(namespace, name)) / "log"
     if not directory.is_dir():
+        if not system:
+            from mainstay.cli import tasklogs
+
+            hint = f"{name} is a job; its tasks write: mainstay logs job/{name}" + _elsewhere(namespace)
+            if tasklogs.tasks_of(ScopeDir(home.root, tasklogs.SCOPE), namespace, name):
+                fail(hint)
+            tasklogs.explain(home, namespace, Ref(Kind.RUN, name), hint=hint)
         there = sorted(d.name for d in scope.iterdir()) if scope.is_dir() else []
         fail(f"{name} has written nothing on this machine (there are logs of: {', '.join(there) or 'none'})")
     return directory
 
 
-def _previous(home: Home, directory: Path, streams: list[tuple[Path, IO[bytes]]], tail: int) -> None:
-    from mainstay.runtime.process.unitdir import ScopeDir
+def _elsewhere(namespace: str) -> str:
+    return f" -n {namespace}" if namespace != "default" else ""
 
+
+def _previous(home: Home, directory: Path, streams: list[tuple[Path, IO[bytes]]], tail: int) -> None:
     scope, unit = directory.parents[2].name, directory.parent.name
     leader = ScopeDir(home.root, scope).unit(unit).leader()
     if leader is None or (leader.previous_pid == 0 and leader.stage == "Exec"):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.unit.cli.cluster import Cluster
 from typer.testing import CliRunner
 
 from mainstay.cli import logs
 from mainstay.cli.app import app
 from mainstay.runtime.process import records
+from mainstay.shell.kube import JOBS, Kube
 
 run = CliRunner()
 
@@ -81,6 +83,52 @@ def test_a_task_that_was_declared_and_never_started(files):
     result = run.invoke(app, ["logs", "job/j", "t"])
     assert result.exit_code == 1
     assert "was not started yet" in result.output
+
+
+def test_an_attempt_that_wrote_nothing_says_so(files):
+    files.attempt("default.j_t", 1, "one\n")
+    files.attempt("default.j_t", 2, "")
+    result = run.invoke(app, ["logs", "job/j", "t"])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "attempt 2 wrote nothing; attempt 1: -p\n"
+    assert run.invoke(app, ["logs", "job/j", "t", "-p"]).output == "one\n"
+
+
+STEPS = [
+    {"name": "a", "task": {}},
+    {"name": "ask", "action": {"title": "?"}},
+    {"name": "s", "phases": [{"name": "p", "tasks": [{"name": "t"}, {"name": "u"}]}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["job/nope"], 'no PhasedJob "nope" in namespace default'),
+        (["job/nope", "t"], 'no PhasedJob "nope" in namespace default'),
+        (["j"], "j is a job; its tasks write: mainstay logs job/j"),
+        (["nope"], 'no StrategyRun "nope"'),
+        (["job/j", "ask"], "ask is a user action of job/j"),
+        (["job/j", "p"], "p is a phase of job/j; its tasks: t, u"),
+        (["job/j", "s"], "s is a step of job/j; its tasks: t, u"),
+        (["job/j", "v"], "job/j has no task v; it has: a, t, u"),
+        (["job/j", "u"], "task u of job/j has written nothing on this machine"),
+    ],
+)
+@pytest.mark.parametrize("down", [False, True])
+def test_what_the_files_do_not_know(files, monkeypatch, arguments, says, down):
+    home = files.units.parents[2]
+    home.mkdir(exist_ok=True)
+    (home / "kubeconfig").write_text("{}")
+    cluster = Cluster()
+    cluster.add(JOBS, "j", {"steps": STEPS})
+    cluster.down = down
+    monkeypatch.setattr(Kube, "connect", cluster.connect)
+    result = run.invoke(app, ["logs", *arguments])
+    assert result.exit_code == 1
+    words = " ".join(result.stderr.split())
+    assert (says if not down else "written") in words
+    assert "Traceback" not in words
 
 
 def test_following_goes_over_to_the_next_attempt(files, monkeypatch):
