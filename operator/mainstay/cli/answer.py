@@ -27,6 +27,8 @@ from mainstay.cli.options import (
     NoWaitOption,
     target_of,
 )
+from mainstay.cli.words import condition, one_line
+from mainstay.core import reasons
 from mainstay.shell.kube import JOBS, ApiError, Kube, Object, path
 
 T = TypeVar("T")
@@ -103,7 +105,10 @@ def input_(
     target = target_of(home, namespace, kubeconfig, context)
     one = ref(name)
     if one.kind is not Kind.JOB:
-        fail(f"input is for jobs: write job/{one.name}" + ("-JOB" if one.kind is Kind.BATCH else ""))
+        words = f"input is for jobs: write job/{one.name}"
+        if one.kind is Kind.BATCH:
+            words += f"-JOB; which of them wait: {target.say(f'status {one}')}"
+        fail(words)
     given = _given(file, fields or [], secrets or [])
 
     async def work(kube: Kube) -> None:
@@ -131,6 +136,12 @@ def listed(target: Target, job: Object) -> str:
     name = job["metadata"]["name"]
     waiting = asks(job)
     if not waiting:
+        stalled = condition(job, "Stalled")
+        if status_of(job).get("resumable"):
+            return f"job/{name} waits for no input; it failed: {target.say(f'resume job/{name}')}"
+        if stalled.get("reason") == reasons.SPEC_INVALID and stalled.get("status") == "True":
+            mistake = one_line(stalled.get("message", ""))
+            return f"job/{name} waits for no input; its spec has a mistake: {mistake}"
         return f"job/{name} waits for no input; it is {phase_of(job)}"
     lines = [f"job/{name} waits for:"]
     for action in waiting:
@@ -138,26 +149,47 @@ def listed(target: Target, job: Object) -> str:
         if action.get("description"):
             lines += [f"      {line}" for line in action["description"].splitlines()]
         lines += [f"      {line}" for line in _fields(action)]
-        lines.append(f"      {target.say(f'input job/{name} ' + action['name'] + ' -f values.yaml')}")
+        lines.append(f"      {target.say(f'input job/{name} ' + action['name'] + ' ' + _way(action))}")
     return "\n".join(lines)
 
 
-def _fields(action: dict[str, Any]) -> list[str]:
-    """A line per field that the schema or the list of secrets names."""
+def _way(action: dict[str, Any]) -> str:
+    """The option that gives the input: --set where one plain field is all it needs."""
     schema = action.get("schema") or {}
-    properties = _of(schema, "properties", dict) or {}
     required = _of(schema, "required", list) or []
-    secret: list[str] = action.get("secretFields") or []
+    if len(required) == 1 and not action.get("secretFields"):
+        about = _of(_of(schema, "properties", dict), str(required[0]), dict) or {}
+        if about.get("type") in ("string", "integer", "number", "boolean"):
+            return f"--set {required[0]}="
+    return "-f values.yaml"
+
+
+def _fields(action: dict[str, Any]) -> list[str]:
+    """A line per field that the schema or the list of secrets names; those of an object below it."""
+    schema, secret = action.get("schema") or {}, action.get("secretFields") or []
+    properties = _of(schema, "properties", dict) or {}
     lines = []
-    for field_name in dict.fromkeys([*properties, *required, *secret]):
-        about = _of(properties, field_name, dict) or {}
-        kind = "secret" if field_name in secret else str(about.get("type") or "any value")
-        if isinstance(about.get("enum"), list):
-            kind = "one of " + ", ".join(str(value) for value in about["enum"])
-        words = "" if field_name in required else ", optional"
-        told = f": {about['description']}" if about.get("description") else ""
-        lines.append(f"- {field_name} ({kind}{words}){told}")
+    for name in _names(schema, secret):
+        lines.append(_field(schema, name, secret))
+        about = _of(properties, name, dict) or {}
+        if name not in secret:
+            lines += [f"  {_field(about, inner, [])}" for inner in _names(about, [])]
     return lines
+
+
+def _names(schema: dict[str, Any], secret: list[str]) -> list[str]:
+    properties = _of(schema, "properties", dict) or {}
+    return list(dict.fromkeys([*properties, *(_of(schema, "required", list) or []), *secret]))
+
+
+def _field(schema: dict[str, Any], name: str, secret: list[str]) -> str:
+    about = _of(_of(schema, "properties", dict), name, dict) or {}
+    kind = "secret" if name in secret else str(about.get("type") or "any value")
+    if isinstance(about.get("enum"), list):
+        kind = "one of " + ", ".join(str(value) for value in about["enum"])
+    words = "" if name in (_of(schema, "required", list) or []) else ", optional"
+    told = f": {about['description']}" if about.get("description") else ""
+    return f"- {name} ({kind}{words}){told}"
 
 
 def _of(schema: Any, key: str, kind: type[T]) -> T | None:

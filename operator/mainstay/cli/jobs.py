@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from mainstay.shell.kube import JOBS, ApiError, Kube, Object, path
 BATCH_LABEL = "mainstay.dev/batch"
 FINAL = ("Completed", "PartiallyCompleted", "Failed", "Cancelled")
 POLL_SECONDS = 0.2
+_SAME = re.compile(r"\bstep (\S+), phase \1, task \1:")
 AT_ONCE = 16
 """Requests at once where a command is about many jobs."""
 
@@ -43,6 +45,13 @@ def asks(obj: Object) -> list[dict[str, Any]]:
     return list(status_of(obj).get("actions") or [])
 
 
+def waits(obj: Object) -> bool:
+    """It stands still for an answer, and nothing else: no wrong one is there."""
+    if condition(obj, "InputsValid").get("reason") == reasons.INPUT_INVALID:
+        return False
+    return phase_of(obj) == "ActionRequired" and bool(asks(obj)) and not status_of(obj).get("resumable")
+
+
 def batch_of(obj: Object) -> str | None:
     """The batch it belongs to."""
     owners = obj["metadata"].get("ownerReferences") or []
@@ -67,6 +76,15 @@ def next_commands(target: Target, obj: Object) -> list[str]:
 
 def trouble(obj: Object) -> str:
     """What is wrong with it, in one line; empty when nothing is."""
+    return _once(_trouble(obj))
+
+
+def _once(words: str) -> str:
+    """A step of one task is named once."""
+    return _SAME.sub(r"step \1:", words)
+
+
+def _trouble(obj: Object) -> str:
     stalled, inputs = condition(obj, "Stalled"), condition(obj, "InputsValid")
     if inputs.get("reason") == reasons.INPUT_INVALID:
         return one_line(f"{inputs['reason']}: {inputs['message']}")
@@ -134,7 +152,10 @@ def _failed_tasks(obj: Object) -> list[str]:
 
 def ends(target: Target, obj: Object) -> str:
     """Why it stands still, with what to do."""
-    lines = [f"job/{obj['metadata']['name']} is {phase_of(obj)}: {trouble(obj)}"]
+    one = f"job/{obj['metadata']['name']}"
+    lines = [f"{one} is {phase_of(obj)}: {trouble(obj)}"]
+    if waits(obj):
+        lines = [f"{one} waits for input {a['name']}: {a['title']}" for a in asks(obj)]
     failure = status_of(obj).get("lastFailure")
     if failure and (status_of(obj).get("resumable") or phase_of(obj) == "Failed"):
         lines.append("  " + target.say(f"logs job/{obj['metadata']['name']} {failure['task']}"))
@@ -171,9 +192,18 @@ class Asked:
 
 
 async def follow(
-    kube: Kube, target: Target, asked: Asked, timeout: float | None, *, until: str = "Completed"
+    kube: Kube,
+    target: Target,
+    asked: Asked,
+    timeout: float | None,
+    *,
+    until: str = "Completed",
+    questions: bool = False,
 ) -> str | None:
-    """Tell how the job goes until it stands still. None if that is at `until`; otherwise why, with what to do."""
+    """Tell how the job goes until it stands still. None if that is at `until`; otherwise why, with what to do.
+
+    With `questions` the next question is an end like another.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
     said = ""
     while True:
@@ -184,6 +214,9 @@ async def follow(
         if asked.taken_in(obj):
             if phase == until:
                 out.print(f"{Ref(Kind.JOB, asked.name).told} is {phase}")
+                return None
+            if questions and waits(obj):
+                note(ends(target, obj))
                 return None
             if _stands(obj) and not _leaving(obj, until):
                 return ends(target, obj)
@@ -233,10 +266,18 @@ def _progress(obj: Object) -> str:
 
 
 async def follow_all(
-    kube: Kube, target: Target, asked: list[Asked], timeout: float | None, *, until: str = "Completed"
+    kube: Kube,
+    target: Target,
+    asked: list[Asked],
+    timeout: float | None,
+    *,
+    until: str = "Completed",
+    questions: bool = False,
 ) -> None:
     """Follow them at once; ends the command if one does not come to `until`."""
-    told = await asyncio.gather(*(follow(kube, target, one, timeout, until=until) for one in asked))
+    told = await asyncio.gather(
+        *(follow(kube, target, one, timeout, until=until, questions=questions) for one in asked)
+    )
     if problems := [words for words in told if words is not None]:
         fail("\n".join(problems))
 

@@ -55,7 +55,11 @@ def show_job(target: Target, job: Object) -> None:
     if (job["spec"].get("owner") or {}).get("userId"):
         facts.append(f"owner {job['spec']['owner']['userId']}")
     out.print(Text("   ".join(facts), style="bold"))
-    if words := trouble(job):
+    last = seen.get("lastFailure") if seen.get("resumable") or phase_of(job) == "Failed" else None
+    words = trouble(job)
+    if words and not (
+        last and one_line(last["message"]) in words
+    ):  # a failure is told below, with what to do
         out.print(Text(words))
     out.print()
     show(_tree(job))
@@ -105,13 +109,19 @@ def _tell_next(target: Target, job: Object) -> None:
     if failure and (seen.get("resumable") or phase_of(job) == "Failed"):
         out.print()
         where = f"task {failure['task']} of step {failure['step']}, phase {failure['phase']}"
+        if failure["task"] == failure["step"] == failure["phase"]:
+            where = f"step {failure['step']}"
         out.print(f"last failure, {age(failure['time'])} ago: {where}", markup=False)
         out.print(f"  {failure['reason']}: {one_line(failure['message'])}", markup=False)
         out.print(f"  {target.say(f'logs {name} ' + failure['task'])}", markup=False)
     commands = next_commands(target, job)
     if seen.get("resumable") and commands:
         again = ", ".join(seen.get("resumePlan") or [])
-        out.print(f"  {commands[-1]}   # runs {again}", markup=False)
+        edit = f"kubectl edit pjob {job['metadata']['name']}" + (
+            f" -n {target.namespace}" if target.namespace != "default" else ""
+        )
+        words = f"# runs {again}; what is wrong with the step itself: {edit} first"
+        out.print(f"  {commands[-1]}   {words}", markup=False)
     elif stands and not asks(job) and commands:
         out.print()
         out.print("\n".join(commands), markup=False)

@@ -125,7 +125,7 @@ async def _resume(
     for one in by_kind[Kind.BATCH]:
         asked += await _resume_batch(kube, target, await get(kube, target, one), chosen, dry_run)
     if wait and asked:
-        await follow_all(kube, target, asked, timeout)
+        await follow_all(kube, target, asked, timeout, questions=not by_kind[Kind.JOB])
 
 
 def _request(job: Object, tasks: list[str]) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from tests.unit.cli.cluster import Cluster
@@ -12,6 +14,9 @@ from typer.testing import CliRunner
 
 from mainstay.cli import answer
 from mainstay.cli.app import app
+from mainstay.cli.cluster import Target
+from mainstay.cli.home import Home
+from mainstay.cli.jobs import Asked, follow
 from mainstay.cli.main import main
 from mainstay.shell.kube import JOBS, Kube
 
@@ -161,3 +166,72 @@ def test_status_with_everything_down(cluster, tmp_path):
     assert "the API server does not answer; `mainstay up` starts everything" in said(result)
     assert "UNIT" not in result.output
     assert "Cannot connect" not in result.output
+
+
+def failed(cluster: Cluster) -> None:
+    words = "step a, phase a, task a: exit code 3"
+    failure = {"step": "a", "phase": "a", "task": "a", "reason": "ExitCode", "message": "exit code 3",
+               "time": "2026-01-01T00:00:00Z"}  # fmt: skip
+    conditions = [
+        {"type": "Stalled", "status": "True", "reason": "TaskFailed", "message": words},
+        {"type": "Ready", "status": "False", "reason": "TaskFailed", "message": words},
+    ]
+    cluster.add(
+        JOBS,
+        "r1",
+        {"steps": [{"name": "a", "task": {}}]},
+        phase="ActionRequired",
+        resumable=True,
+        resumePlan=["a"],
+        lastFailure=failure,
+        conditions=conditions,
+    )
+
+
+def test_a_failure_is_told_once_with_what_to_do(cluster):
+    failed(cluster)
+    words = said(run.invoke(app, ["status", "job/r1"]))
+    assert words.count("exit code 3") == 1
+    assert "last failure, " in words
+    assert "phase a" not in words
+    assert (
+        "mainstay resume job/r1 # runs a; what is wrong with the step itself: kubectl edit pjob r1 first"
+        in words
+    )
+    assert "it failed: mainstay resume job/r1" in said(run.invoke(app, ["input", "job/r1"]))
+
+
+def test_fields_of_objects_are_listed(cluster):
+    asking(cluster)
+    words = said(run.invoke(app, ["input", "job/a"]))
+    assert "- addr (object) - zip (string) - password (secret)" in words
+    assert "mainstay input job/a ask -f values.yaml" in words
+
+
+def test_one_plain_field_is_proposed_with_set(cluster):
+    schema = {"type": "object", "required": ["ok"], "properties": {"ok": {"type": "boolean"}}}
+    asking(cluster, {"title": "Approve?", "schema": schema})
+    assert "mainstay input job/a ask --set ok=" in said(run.invoke(app, ["input", "job/a"]))
+
+
+def test_a_mistake_is_told_where_input_is_asked_for(cluster):
+    mistake = {
+        "type": "Stalled",
+        "status": "True",
+        "reason": "SpecInvalid",
+        "message": "steps[0]: no such task",
+    }
+    cluster.add(JOBS, "q", {"steps": []}, phase="Pending", conditions=[mistake])
+    assert "its spec has a mistake: steps[0]: no such task" in said(run.invoke(app, ["input", "job/q"]))
+
+
+def test_a_question_is_the_end_of_waiting_for_a_batch_only(cluster):
+    asking(cluster)
+    job = next(iter(cluster.objects.values()))
+    job["status"]["handledResumeNonce"] = 0
+    asked = Asked.of(job)
+    target = Target(Home(Path("/nowhere")))
+    one = asyncio.run(follow(cluster, target, asked, None))
+    assert one is not None
+    assert one.startswith("job/a waits for input ask: Where to?")
+    assert asyncio.run(follow(cluster, target, asked, None, questions=True)) is None
