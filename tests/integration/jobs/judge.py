@@ -51,7 +51,8 @@ class Journal:
     def lines(self, uid: str = "", task: str = "") -> list[Line]:
         text = self._file.read_text() if self._file.exists() else ""
         found = []
-        for number, line in enumerate(text.splitlines()):
+        whole = text.rpartition("\n")[0]  # the last line may be under way
+        for number, line in enumerate(whole.splitlines()):
             word, unit, owner, attempt, pid, *rest = line.split()
             if uid in ("", owner):
                 found.append(Line(number, word, unit, owner, int(attempt), int(pid), tuple(rest)))

@@ -256,7 +256,8 @@ def completion_not_remembered_by_the_unit(patch):
 
     def wrong(s, task, t):
         unit = s.units.get(task.name)
-        if t.state not in CLAIMED and unit is not None and unit.state in GONE:
+        ahead = unit is not None and (t.state not in CLAIMED or unit.attempt < t.attempt)
+        if ahead and unit.state in GONE:
             return tasks.Verdict(t)
         return judge(s, task, t)
 
@@ -266,6 +267,7 @@ def completion_not_remembered_by_the_unit(patch):
 @planted
 def not_held_while_outputs_are_stored(patch):
     patch.setattr(draft.Draft, "_hold", lambda self, name, t: None)
+    patch.setattr(core, "_claimed_still", lambda s, t: t.state in (TaskState.STARTING, TaskState.RUNNING))
 
 
 # --- users, resume

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.sim.jobs.pure import OTHER_UID, Pure, a_unit, one, task
+from tests.sim.jobs.pure import OTHER_UID, Pure, a_unit, ended, one, phase, phases, task
 
 from mainstay.api.phasedjob import PhasedJobStatus, TaskState
 from mainstay.core import plan as p
@@ -17,8 +17,8 @@ def told(world: Pure, name: str, **fields: Any) -> None:
     """Status says something else of a task, as after a hand or another operator wrote it."""
     wire = world.job.status.model_dump(by_alias=True)
     for step in wire["steps"]:
-        for phase in step["phases"]:
-            for each in phase["tasks"]:
+        for part in step["phases"]:
+            for each in part["tasks"]:
                 if each["name"] == name:
                     each.update(fields)
     world.job = world.job.model_copy(update={"status": PhasedJobStatus.model_validate(wire)})
@@ -67,3 +67,32 @@ def test_a_job_made_again_and_deleted_takes_what_its_predecessor_left():
     world.units["a"] = a_unit("a", UnitState.EXITED, attempt=1, owner_uid=OTHER_UID)
     world.step()
     assert world.step() == p.ActAll((p.RemoveTask("a", OTHER_UID),))
+
+
+@pytest.mark.parametrize("state", [TaskState.PENDING, TaskState.STARTING, TaskState.RETRYING])
+def test_large_outputs_are_kept_before_anything_is_started_for_a_claim_that_is_ahead(state):
+    """By hand, or from another time: the attempt that is claimed is later than the one that did the work."""
+    world = Pure.of(one("a", "b"))
+    world.settle()
+    world.end("a", outputs={"t": "x" * 9000})
+    told(world, "a", state=state, attempt=2)
+    world.settle()
+    world.end("b")
+    world.wait(2)
+    world.settle()
+    assert world.executed == [("a", 1), ("b", 1)]
+    assert world.states() == {"a": "Completed", "b": "Completed"}
+
+
+def test_a_claim_of_a_later_phase_that_is_ahead_starts_nothing():
+    """Phases are judged in order, and acts are not: nothing of the second phase was looked at by this pass."""
+    world = Pure.of(phases(phase("p", "a"), phase("q", "b")))
+    world.settle()
+    world.units["b"] = ended("b")
+    told(world, "b", state=TaskState.STARTING, attempt=2)
+    world.settle()
+    assert world.executed == [("a", 1)]
+    world.end("a")
+    world.settle()
+    assert world.executed == [("a", 1)]
+    assert world.states() == {"a": "Completed", "b": "Completed"}

@@ -22,7 +22,7 @@ from mainstay.core.job.ending import cancelled, deleting, gone, stop
 from mainstay.core.job.outlook import outlook, slim
 from mainstay.core.job.resume import reset
 from mainstay.core.job.snapshot import JobSnapshot
-from mainstay.core.job.tasks import barred, settled
+from mainstay.core.job.tasks import barred, judge, settled
 from mainstay.core.plan import (
     Act,
     ActAll,
@@ -257,7 +257,7 @@ def _acts(d: Draft, wait: Wait) -> JobPlan:
         elif t.state is TaskState.STOPPING:
             if unit.state in LIVE or not barred(unit):
                 _add(acts, waits, stop(s, name, unit))
-        elif unit.attempt < t.attempt and _claimed_still(d, t):
+        elif unit.attempt < t.attempt and _claimed_still(s, t):
             problem = s.problems.get(name)
             if unit.state in LIVE:  # it may be on its way to that very claim, and is not stopped for it
                 waits.append(EARLY_SECONDS)
@@ -270,11 +270,13 @@ def _acts(d: Draft, wait: Wait) -> JobPlan:
     return Wait(min(waits, default=None), room=d.waits_for_slot)
 
 
-def _claimed_still(d: Draft, t: TaskStatus) -> bool:
-    """Whether this pass leaves the claim as it is: a status that takes it back may wait to be written."""
-    now = d.tasks.get(t.name)
-    starts = (TaskState.STARTING, TaskState.RUNNING)
-    return now is not None and t.state in starts and (now.state, now.attempt) == (t.state, t.attempt)
+def _claimed_still(s: JobSnapshot, t: TaskStatus) -> bool:
+    """Whether nothing came of this claim yet. What did the work under another one may only wait to be told."""
+    task = s.graph.tasks.get(t.name)
+    if task is None or t.state not in (TaskState.STARTING, TaskState.RUNNING):
+        return False
+    seen = judge(s, task, t).status
+    return (seen.state, seen.attempt) == (t.state, t.attempt)
 
 
 def _add(acts: list[JobEffect], waits: list[float], what: JobEffect | float) -> None:
