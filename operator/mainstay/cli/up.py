@@ -182,9 +182,8 @@ def copy_samples(source: Path, target: Path) -> list[str]:
         elif fresh[name] != known.get(name):
             beside = place.with_name(place.name + ".new")
             _put(file, beside)
-            told.append(
-                f"samples/{name} was changed by you and is kept; the shipped one is beside it as {beside.name}"
-            )
+            why = "was changed by you" if name in known else "is not what is shipped now, perhaps by you,"
+            told.append(f"samples/{name} {why} and is kept; the shipped one is beside it as {beside.name}")
     _replace(target / SHIPPED, json.dumps(fresh, indent=1).encode())
     return told
 

@@ -161,6 +161,12 @@ def test_the_answers_fit_and_are_the_same_in_both_forms():
     assert ref["key"] in secret["stringData"]
 
 
+def test_the_answer_without_a_password_is_the_same_but_for_it():
+    given = yaml.safe_load((HERE / "answers" / "configuration-without-password.yaml").read_text())
+    assert given | {"password": ANSWERS["configuration"]["password"]} == ANSWERS["configuration"]
+    assert "password" not in given
+
+
 BAD_ANSWERS = {
     "a word for a number": ("companySelection", {"companyNumber": "ten"}, "companyNumber"),
     "too short": ("companySelection", {"companyNumber": "1020304"}, "companyNumber"),
