@@ -20,6 +20,9 @@ from mainstay.shell.kube import BATCHES, core_path
 
 pytestmark = [pytest.mark.xdist_group("kill"), pytest.mark.timeout(400)]
 
+LONG = pytest.mark.soak
+"""Cases beyond the first of their sort: `make soak`."""
+
 SECOND = ("t10", "t11", "t12")
 """Tasks of the second phase: all three run when a test says that they have begun."""
 
@@ -50,7 +53,7 @@ def test_the_operator(plant: Plant):
 
 
 @pytest.mark.parametrize("kind", ["supervisord", "fork server"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=LONG)])
 def test_who_starts_tasks(plant: Plant, kind: str, number: int):
     name = f"{kind.replace(' ', '-')}-{number}"
     spec, _ = plant.begin(name, *SECOND)
@@ -78,7 +81,8 @@ def test_a_program(plant: Plant):
     assert tasks_of(obj)["t12"]["failures"] == 1
 
 
-@pytest.mark.parametrize("part", [KUBE_APISERVER, pytest.param(ETCD, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("part", [KUBE_APISERVER, ETCD])
+@LONG
 def test_a_part_of_the_control_plane(plant: Plant, part: str):
     spec, _ = plant.begin(part, *SECOND)
     before = plant.part(part)
@@ -99,6 +103,7 @@ def test_everything_but_programs_and_their_shims(plant: Plant):
     plant.completes("all", spec)
 
 
+@LONG
 def test_everything_but_programs(plant: Plant):
     """What their end was is not known: they run again, once each, and not before they have ended."""
     spec, _ = plant.begin("but-programs", *SECOND)
@@ -129,6 +134,7 @@ def test_the_machine_is_shut_down(plant: Plant):
     plant.completes("shutdown", spec, dict.fromkeys(SECOND, 1))
 
 
+@LONG
 def test_down_and_up(plant: Plant):
     """A stop from outside is no failure either."""
     spec, _ = plant.begin("down", *SECOND, hanging=1)
@@ -138,7 +144,7 @@ def test_down_and_up(plant: Plant):
     plant.completes("down", spec, dict.fromkeys(SECOND, 1))
 
 
-@pytest.mark.soak
+@LONG
 def test_down_and_another_boot(plant: Plant):
     spec, _ = plant.begin("down-boot", *SECOND, hanging=1)
     plant.mainstay("down")
@@ -209,7 +215,7 @@ def test_etcd_is_restored_from_an_older_backup(plant: Plant):
     plant.completes("restored", spec)
 
 
-@pytest.mark.soak
+@LONG
 def test_etcd_is_restored_to_before_a_failed_job_was_resumed(plant: Plant):
     spec = ladder(plant.judge, phases=2, tasks=2)
     spec["steps"][0]["phases"][1]["tasks"][0]["program"] = program(plant.judge, needs="fixed")
@@ -235,7 +241,7 @@ def test_etcd_is_restored_to_before_a_failed_job_was_resumed(plant: Plant):
 
 AWAY = [
     pytest.param(False, id="operator works"),
-    pytest.param(True, id="operator away", marks=pytest.mark.soak),
+    pytest.param(True, id="operator away", marks=LONG),
 ]
 
 
@@ -268,6 +274,7 @@ def test_a_job_is_deleted_and_made_again_while_the_operator_is_away(plant: Plant
     assert [task for task in SECOND if plant.journal.ended(old, task)] == []
 
 
+@LONG
 def test_a_job_made_again_is_deleted_before_it_came_so_far(plant: Plant):
     """What its predecessor of that name left in later phases goes with it."""
     _, uid = plant.begin("shorter", "t30", sleep=0.2)
@@ -286,7 +293,12 @@ def test_a_job_made_again_is_deleted_before_it_came_so_far(plant: Plant):
 
 @pytest.mark.parametrize("away", AWAY)
 @pytest.mark.parametrize(
-    "edit", ["nulled", "no steps", "tasks pending", "attempts raised", "claimed again", "all done again"]
+    "edit",
+    [
+        "nulled",
+        "claimed again",
+        *(pytest.param(x, marks=LONG) for x in ("no steps", "tasks pending", "attempts raised")),
+    ],
 )
 def test_a_status_edited_by_hand(plant: Plant, edit: str, away: bool):
     """In the third phase somebody makes status forget the first two. What ran to exit 0 is not run again."""
@@ -344,7 +356,9 @@ def test_the_config_map_of_a_tasks_outputs_is_deleted(plant: Plant, away: bool):
     plant.completes(name, spec)
 
 
-@pytest.mark.parametrize("data", [{"outputs.json": "{"}, {"outputs.json": "[1]"}, {"outputs.json": None}])
+@pytest.mark.parametrize(
+    "data", [{"outputs.json": "{"}, *(pytest.param({"outputs.json": x}, marks=LONG) for x in ("[1]", None))]
+)
 def test_the_config_map_of_a_tasks_outputs_is_spoilt(plant: Plant, data: dict[str, str | None]):
     """What the task itself left on disk is what it put out."""
     name = "spoilt"
@@ -360,6 +374,7 @@ def test_the_finalizer_is_removed_from_a_running_job(plant: Plant):
     plant.completes("bare", spec)
 
 
+@LONG
 def test_the_finalizer_is_removed_from_a_job_that_is_being_deleted(plant: Plant):
     """Its tasks end all the same. What it leaves on disk goes with the next job of its name."""
     spec = ladder(plant.judge, sleep=1.0)
@@ -378,7 +393,7 @@ def test_the_finalizer_is_removed_from_a_job_that_is_being_deleted(plant: Plant)
     plant.remove("torn", maps_before=left)
 
 
-@pytest.mark.soak
+@LONG
 @pytest.mark.xfail(
     strict=True, reason="a batch knows its jobs by their objects alone: it makes a forgotten one again"
 )
