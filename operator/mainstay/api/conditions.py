@@ -35,6 +35,22 @@ def find(conditions: Iterable[Condition], kind: str) -> Condition | None:
     return next((c for c in conditions if c.type == kind), None)
 
 
+def condition(
+    kind: str, value: ConditionStatus | bool, reason: str, message: str, *, now: datetime, generation: int
+) -> Condition:
+    """A condition observed now, of that generation; True and False as booleans, words as long as fit."""
+    if not isinstance(value, ConditionStatus):
+        value = ConditionStatus.TRUE if value else ConditionStatus.FALSE
+    return Condition(
+        type=kind,
+        status=value,
+        reason=reason,
+        message=message[:4096],
+        last_transition_time=now,
+        observed_generation=generation,
+    )
+
+
 def merge(old: Iterable[Condition], new: Iterable[Condition], now: datetime) -> tuple[Condition, ...]:
     """`new`, each keeping the transition time of its predecessor where the status did not change.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -63,6 +64,10 @@ class StepState(StrEnum):
     COMPLETED = "Completed"
     FAILED = "Failed"
     SKIPPED = "Skipped"
+
+
+DONE = (StepState.COMPLETED, StepState.SKIPPED)
+"""States in which a step or a phase is behind the job."""
 
 
 class TaskState(StrEnum):
@@ -337,6 +342,10 @@ class PhasedJobStatus(Model):
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
+
+    def tasks(self) -> Iterator[TaskStatus]:
+        """Every task, in order."""
+        return (task for step in self.steps for phase in step.phases for task in phase.tasks)
 
     def wire(self) -> dict[str, Any]:
         """As usual; of steps only what says more than the default: there are many, and each write carries them all."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
+from mainstay.api.meta import Model
 from mainstay.api.ports import PortLease, PortPool
 from mainstay.api.strategyrun import RunPhase, StrategyRun
 from mainstay.core import reasons
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=Model)
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -73,6 +76,35 @@ class Kind:
         return True
 
 
+class Parsed(Kind, Generic[T]):
+    """The objects of one kind and what they say, parsed once per version."""
+
+    def __init__(self, model: type[T]) -> None:
+        super().__init__()
+        self._model = model
+        self._read: dict[Key, tuple[int, str, T]] = {}
+
+    def get(self, key: Key) -> T | None:
+        """The object; None if it is gone. Raises ValidationError for one that doesn't parse."""
+        obj = self.objects.get(key)
+        if obj is None:
+            return None
+        state = version_of(obj), obj["metadata"]["uid"]
+        cached = self._read.get(key)
+        if cached is not None and cached[:2] == state:
+            return cached[2]
+        made = self._model.model_validate(obj)
+        self._read[key] = (*state, made)
+        return made
+
+    def drop(self, obj: Object) -> bool:
+        """See Kind."""
+        dropped = super().drop(obj)
+        if dropped:
+            self._read.pop(key_of(obj), None)
+        return dropped
+
+
 @dataclass(frozen=True, slots=True)
 class KnownPool:
     """A pool, parsed once per version."""
@@ -127,7 +159,7 @@ class Store:
     """Runs, pools, leases and the ConfigMaps they refer to, with the indexes that decisions need."""
 
     def __init__(self) -> None:
-        self.runs = Kind()
+        self.runs: Parsed[StrategyRun] = Parsed(StrategyRun)
         self.pools = Kind()
         self.leases = Kind()
         self.config_maps = Kind()
@@ -141,7 +173,6 @@ class Store:
         """Called when the number of leases may have changed."""
         self.waiting: dict[Key, tuple[str, str]] = {}  # runs waiting for a port → (created, pool)
         self._queued: set[Key] = set()  # of those, the ones that any port of the pool would serve
-        self._parsed: dict[Key, tuple[int, StrategyRun]] = {}
         self._pools: dict[str, KnownPool] = {}
         self._claimed: dict[str, int] = {}  # uid → port
         self._carries: dict[str, int] = {}  # name of a living unit → port
@@ -150,16 +181,7 @@ class Store:
 
     def run(self, key: Key) -> StrategyRun | None:
         """The run, parsed; None if it is gone. Raises ValidationError for one that doesn't parse."""
-        obj = self.runs.objects.get(key)
-        if obj is None:
-            return None
-        version = version_of(obj)
-        cached = self._parsed.get(key)
-        if cached is not None and cached[0] == version and cached[1].metadata.uid == obj["metadata"]["uid"]:
-            return cached[1]
-        run = StrategyRun.model_validate(obj)
-        self._parsed[key] = (version, run)
-        return run
+        return self.runs.get(key)
 
     def put_run(self, obj: Object) -> bool:
         """Take a run in."""
@@ -183,7 +205,6 @@ class Store:
         if not self.runs.drop(obj):
             return False
         key = key_of(obj)
-        self._parsed.pop(key, None)
         self.waiting.pop(key, None)
         self._queued.discard(key)
         self._unclaim(obj["metadata"]["uid"])

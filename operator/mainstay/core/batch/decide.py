@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
-from mainstay.api.conditions import Condition, ConditionStatus, merge
+from mainstay.api.conditions import condition as observed
+from mainstay.api.conditions import merge
 from mainstay.api.jobbatch import NAMES_SHOWN, BatchPhase, JobBatch, JobBatchStatus, JobCounts
 from mainstay.api.meta import FINALIZER
 from mainstay.api.phasedjob import FINAL, JobGoal, JobPhase
@@ -98,10 +100,7 @@ def _acts(s: BatchSnapshot, seconds: float | None) -> BatchPlan:
         and job.state not in (s.batch.spec.state, JobGoal.CANCELLED)
     ]
     if s.batch.spec.state is JobGoal.RUNNING:
-        # A job that was seen once and is gone was deleted by hand: what it did is not done again.
-        known = {*s.batch.status.created, *s.jobs, *s.blocked} - s.due
-        fresh = [job.name for job in s.batch.spec.jobs if job.name not in known]
-        acts += [CreateJob(name) for name in fresh[: _room(s)]]
+        acts += [CreateJob(name) for name in _unmade(s)[: _room(s)]]
     if acts:
         return ActAll(tuple(acts[:AT_ONCE]))
     return Wait(BLOCKED_SECONDS if s.blocked and seconds is None else seconds)
@@ -118,8 +117,13 @@ def _moves(s: BatchSnapshot) -> bool:
     """Whether anything happens without a person."""
     if any(job.phase in ACTIVE and not job.stuck for job in s.jobs.values()):
         return True
+    return _room(s) > 0 and bool(_unmade(s))
+
+
+def _unmade(s: BatchSnapshot) -> list[str]:
+    """Jobs to be made. One that was seen and is gone was deleted by hand: what it did is not done again."""
     known = {*s.batch.status.created, *s.jobs, *s.blocked} - s.due
-    return _room(s) > 0 and any(job.name not in known for job in s.batch.spec.jobs)
+    return [job.name for job in s.batch.spec.jobs if job.name not in known]
 
 
 def _teardown(s: BatchSnapshot) -> BatchPlan:
@@ -144,20 +148,12 @@ def _outlook(s: BatchSnapshot) -> JobBatchStatus:
         stalled = True
     ready = phase in (BatchPhase.COMPLETED, BatchPhase.CANCELLED, BatchPhase.SUSPENDED) and not stalled
 
-    def condition(kind: str, value: bool, message: str = "") -> Condition:
-        return Condition(
-            type=kind,
-            status=ConditionStatus.TRUE if value else ConditionStatus.FALSE,
-            reason=reason,
-            message=message[:4096],
-            last_transition_time=s.now.replace(microsecond=0),
-            observed_generation=s.batch.metadata.generation,
-        )
-
+    now = s.now.replace(microsecond=0)
+    tell = partial(observed, reason=reason, now=now, generation=s.batch.metadata.generation)
     conditions = [
-        condition("Ready", ready, words),
-        condition("Reconciling", not ready and not stalled),
-        condition("Stalled", stalled, words if stalled else ""),
+        tell("Ready", ready, message=words),
+        tell("Reconciling", not ready and not stalled, message=""),
+        tell("Stalled", stalled, message=words if stalled else ""),
     ]
     needs = [n for n, j in s.jobs.items() if j.stuck or j.phase is JobPhase.ACTION_REQUIRED]
     failed = [n for n, j in s.jobs.items() if j.phase is JobPhase.FAILED]
@@ -173,7 +169,7 @@ def _outlook(s: BatchSnapshot) -> JobBatchStatus:
             "failed": tuple(sorted(failed)[:NAMES_SHOWN]),
             "started_at": old.started_at or s.now,
             "completed_at": (old.completed_at or s.now) if over else None,
-            "conditions": merge(old.conditions, conditions, s.now.replace(microsecond=0)),
+            "conditions": merge(old.conditions, conditions, now),
         }
     )
 

@@ -6,6 +6,7 @@ from enum import Enum, auto
 
 from mainstay.api.phasedjob import (
     CLAIMED,
+    DONE,
     SETTLED,
     Phase,
     Step,
@@ -18,8 +19,6 @@ from mainstay.core.expressions import ExpressionError
 from mainstay.core.job.draft import Draft
 from mainstay.core.job.tasks import judge, seconds_until_said, settled
 from mainstay.core.unit import GONE, UnitState
-
-DONE = (StepState.COMPLETED, StepState.SKIPPED)
 
 
 class Halt(Enum):

@@ -225,7 +225,7 @@ def _lazy(d: Draft, status: PhasedJobStatus) -> float | None:
     """Seconds for which a write may wait that tells of completions only, while other tasks run."""
     if not d.ended or not any(d.live()):
         return None
-    before = {t.name: t for step in d.s.status.steps for p in step.phases for t in p.tasks}
+    before = {t.name: t for t in d.s.status.tasks()}
     quiet = {
         "steps": (), "context": {}, "progress": "", "conditions": (),
     }  # fmt: skip
@@ -244,7 +244,7 @@ def _acts(d: Draft, wait: Wait) -> JobPlan:
     s = d.s
     acts: list[JobEffect] = list(d.acts)
     waits = [] if wait.seconds is None else [wait.seconds]
-    claims = {t.name: t for step in s.status.steps for p in step.phases for t in p.tasks}
+    claims = {t.name: t for t in s.status.tasks()}
     for name, unit in s.units.items():
         t = claims.get(name)
         if s.foreign(name):

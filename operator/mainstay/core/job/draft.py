@@ -43,7 +43,7 @@ class Draft:
     def __init__(self, s: JobSnapshot) -> None:
         self.s = s
         old = s.status
-        tasks = {t.name: t for step in old.steps for phase in step.phases for t in phase.tasks}
+        tasks = {t.name: t for t in old.tasks()}
         phases = {phase.name: phase for step in old.steps for phase in step.phases}
         steps = {step.name: step for step in old.steps}
         self.tasks = {
@@ -70,7 +70,6 @@ class Draft:
         ] = {}  # outputs that status has no room for, taken in just now
         self.timers: list[float] = []  # seconds after which something is due
         self.ended: dict[str, float] = {}  # tasks seen to have completed in this pass → when, epoch seconds
-        self.done = False
         self.waits_for_slot = False
 
     # -- reading

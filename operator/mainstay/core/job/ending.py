@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mainstay.api.phasedjob import CLAIMED, SETTLED, JobPhase, PhasedJobStatus, StepState, TaskState
+from mainstay.api.phasedjob import CLAIMED, DONE, SETTLED, JobPhase, PhasedJobStatus, StepState, TaskState
 from mainstay.core import reasons
-from mainstay.core.job.advance import DONE
 from mainstay.core.job.draft import Draft
 from mainstay.core.job.outlook import outlook
 from mainstay.core.job.snapshot import JobSnapshot
@@ -24,7 +23,6 @@ def cancelled(d: Draft) -> PhasedJobStatus:
     if any(d.live()):
         phase = d.s.status.phase or JobPhase.PENDING
         return outlook(d, phase, reasons.CANCELLING, "stopping what runs, as spec.state asks")
-    d.actions.clear()
     for name, t in d.tasks.items():
         if t.state not in SETTLED:
             d.tasks[name] = settled(d.s, t, TaskState.SKIPPED, reasons.CANCELLED, "cancelled")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mainstay.api.conditions import Condition, ConditionStatus, find, merge
-from mainstay.api.phasedjob import FINAL, SETTLED, JobPhase, PhasedJobStatus, StepState
+from mainstay.api.conditions import Condition, ConditionStatus, condition, find, merge
+from mainstay.api.phasedjob import DONE, FINAL, SETTLED, JobPhase, PhasedJobStatus, StepState
 from mainstay.core import reasons
 from mainstay.core.job.draft import Draft
 
@@ -28,9 +28,9 @@ def outlook(
     """The status that says `phase`, with what the draft knows and `changes` of other fields."""
     s = d.s
     steps = d.frozen_steps()
-    at = next((step for step in steps if step.state not in (StepState.COMPLETED, StepState.SKIPPED)), None)
+    at = next((step for step in steps if step.state not in DONE), None)
     inner = next(
-        (p for p in (at.phases if at else ()) if p.state not in (StepState.COMPLETED, StepState.SKIPPED)),
+        (p for p in (at.phases if at else ()) if p.state not in DONE),
         None,
     )
     last = [p.name for step in steps for p in step.phases if p.state is StepState.COMPLETED]
@@ -100,21 +100,8 @@ def _inputs(d: Draft, *, final: bool) -> list[Condition]:
 
 
 def _condition(d: Draft, kind: str, value: ConditionStatus | bool, why: str, words: str = "") -> Condition:
-    told = (
-        value
-        if isinstance(value, ConditionStatus)
-        else ConditionStatus.TRUE
-        if value
-        else ConditionStatus.FALSE
-    )
-    return Condition(
-        type=kind,
-        status=told,
-        reason=why,
-        message=words[:4096],
-        last_transition_time=d.s.now.replace(microsecond=0),
-        observed_generation=d.s.job.metadata.generation,
-    )
+    now = d.s.now.replace(microsecond=0)
+    return condition(kind, value, why, words, now=now, generation=d.s.job.metadata.generation)
 
 
 def slim(status: PhasedJobStatus) -> PhasedJobStatus:
@@ -151,5 +138,5 @@ def _silent(part: Any) -> Any:
 
 
 def _timeless(part: Any) -> Any:
-    done = part.state in SETTLED or part.state in (StepState.COMPLETED, StepState.SKIPPED)
+    done = part.state in SETTLED or part.state in DONE
     return part.model_copy(update={"started_at": None, "completed_at": None}) if done else part

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mainstay.api.phasedjob import DONE, TaskState
 from mainstay.api.phasedjob import StepState as State
-from mainstay.api.phasedjob import TaskState
 from mainstay.core import reasons
-from mainstay.core.job.advance import DONE
 from mainstay.core.job.advance import finished as done
 from mainstay.core.job.draft import Draft
 

@@ -15,8 +15,8 @@ def events(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[Event]:
     if new.resumes > old.resumes:
         since = f"after {new.last_completed_phase}" if new.last_completed_phase else "from its beginning"
         yield Event("Normal", "Resumed", f"goes on {since}")
-    before = {t.name: t for t in _tasks(old)}
-    for task in _tasks(new):
+    before = {t.name: t for t in old.tasks()}
+    for task in new.tasks():
         yield from _task(before.get(task.name), task)
     was = {step.name: step.state for step in old.steps}
     for step in new.steps:
@@ -27,15 +27,11 @@ def events(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[Event]:
 
 def recovered(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[str]:
     """Names of tasks that are run again because their attempt was lost or cut off."""
-    before = {t.name: t for t in _tasks(old)}
-    for task in _tasks(new):
+    before = {t.name: t for t in old.tasks()}
+    for task in new.tasks():
         earlier = before.get(task.name)
         if task.reason in reasons.RECOVERIES and (earlier is None or earlier.attempt != task.attempt):
             yield task.name
-
-
-def _tasks(status: PhasedJobStatus) -> Iterator[TaskStatus]:
-    return (t for step in status.steps for phase in step.phases for t in phase.tasks)
 
 
 def _task(old: TaskStatus | None, new: TaskStatus) -> Iterator[Event]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mainstay.api.conditions import Condition, ConditionStatus, merge
+from mainstay.api.conditions import condition as observed
 from mainstay.api.strategyrun import RunPhase, StrategyRunStatus
 from mainstay.core import reasons
 from mainstay.core.plan import Plan, Wait, Write
@@ -57,19 +58,7 @@ def outlook(
     working = truth is not ConditionStatus.TRUE and not stalled
 
     def condition(kind: str, value: ConditionStatus | bool, why: str, words: str = "") -> Condition:
-        told = (
-            value
-            if isinstance(value, ConditionStatus)
-            else (ConditionStatus.TRUE if value else ConditionStatus.FALSE)
-        )
-        return Condition(
-            type=kind,
-            status=told,
-            reason=why,
-            message=words[:4096],
-            last_transition_time=s.now,
-            observed_generation=generation,
-        )
+        return observed(kind, value, why, words, now=s.now, generation=generation)
 
     conditions = [
         condition("Ready", truth, reason, message),

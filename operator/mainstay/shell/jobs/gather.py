@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from mainstay.api.phasedjob import CLAIMED, SETTLED, PhasedJob, StepState, TaskStatus
+from mainstay.api.phasedjob import CLAIMED, DONE, SETTLED, PhasedJob
 from mainstay.core.job.check import problems
 from mainstay.core.job.graph import Graph
 from mainstay.core.job.snapshot import JobSnapshot
@@ -24,7 +24,6 @@ from mainstay.shell.store import Key, Store
 
 AHEAD = 2
 """Phases looked at: the one a job is on, and the next, whose tasks are claimed in the write that ends the one before."""
-DONE = (StepState.COMPLETED, StepState.SKIPPED)
 
 
 @dataclass(slots=True)
@@ -104,7 +103,7 @@ class JobGatherer:
     async def _outputs_on_disk(self, key: Key, job: PhasedJob) -> dict[str, Any]:
         """Outputs whose ConfigMap somebody deleted or spoilt: the task's own record still has them."""
         found: dict[str, Any] = {}
-        for task in _told(job):
+        for task in job.status.tasks():
             if task.outputs is not None and self._kept(job, task.name)[0] is None:
                 unit = await self._runtime.observe(task_unit(*key, task.name))
                 found[task.name] = json.loads(outputs_of(unit)) if unit.outcome else {}
@@ -114,7 +113,7 @@ class JobGatherer:
         """What is kept in ConfigMaps: of tasks whose status refers to one, and what was stored but not told yet."""
         outputs: dict[str, Any] = {}
         stored: dict[str, int] = {}
-        for task in _told(job):
+        for task in job.status.tasks():
             if task.outputs is None and task.state not in CLAIMED:
                 continue
             kept, attempt = self._kept(job, task.name)
@@ -141,7 +140,7 @@ class JobGatherer:
         meta = job.metadata
         return any(
             (meta.namespace, outputs_name(meta.name, meta.uid, task)) in self._store.config_maps.objects
-            for task in _every_task(job, graph)
+            for task in {*graph.tasks, *(t.name for t in job.status.tasks())}
         )
 
 
@@ -151,18 +150,9 @@ def now() -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def _every_task(job: PhasedJob, graph: Graph) -> Iterable[str]:
-    return dict.fromkeys([*graph.tasks, *(t.name for t in _told(job))])
-
-
-def _told(job: PhasedJob) -> Iterator[TaskStatus]:
-    """Tasks as status has them."""
-    return (t for step in job.status.steps for phase in step.phases for t in phase.tasks)
-
-
 def _looked_at(job: PhasedJob, graph: Graph) -> Iterable[str]:
     """Tasks that run, and those of the phases that come now."""
-    states = {t.name: t.state for t in _told(job)}
+    states = {t.name: t.state for t in job.status.tasks()}
     phases = {phase.name: phase.state for step in job.status.steps for phase in step.phases}
     found = [name for name in graph.tasks if states.get(name) in CLAIMED]
     steps = {step.name: step.state for step in job.status.steps}

@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
 from mainstay.api.jobbatch import JobBatch
-from mainstay.api.meta import Model
 from mainstay.api.phasedjob import CLAIMED, PhasedJob, PhasedJobStatus
 from mainstay.core.job.draft import STARVED
-from mainstay.shell.store import Key, Kind, Object, key_of, version_of
-
-T = TypeVar("T", bound=Model)
+from mainstay.shell.store import Key, Object, Parsed, key_of
 
 TASKS_AT_ONCE = 128
 """Tasks that run at once on this host; more wait. A program that only waits costs little, one that works a core."""
-
-
-class Parsed(Kind, Generic[T]):
-    """The objects of one kind and what they say."""
-
-    def __init__(self, model: type[T]) -> None:
-        super().__init__()
-        self._model = model
-        self._read: dict[Key, tuple[int, str, T]] = {}
-
-    def get(self, key: Key) -> T | None:
-        """The object; None if it is gone. Raises ValidationError for one that doesn't parse."""
-        obj = self.objects.get(key)
-        if obj is None:
-            self._read.pop(key, None)
-            return None
-        state = version_of(obj), obj["metadata"]["uid"]
-        cached = self._read.get(key)
-        if cached is not None and cached[:2] == state:
-            return cached[2]
-        made = self._model.model_validate(obj)
-        self._read[key] = (*state, made)
-        return made
-
-    def forget(self, key: Key) -> None:
-        """Drop what was read of a gone object."""
-        self._read.pop(key, None)
 
 
 class JobIndex:
@@ -81,7 +50,6 @@ class JobIndex:
         if not self.jobs.drop(obj):
             return False
         key = key_of(obj)
-        self.jobs.forget(key)
         self.count(key, 0)
         self.waiting.pop(key, None)
         if batch := batch_of(obj):
@@ -120,8 +88,7 @@ class JobIndex:
 
 def holding(status: PhasedJobStatus) -> int:
     """Tasks of a job that take room on this host."""
-    tasks = (t for step in status.steps for phase in step.phases for t in phase.tasks)
-    return sum(1 for t in tasks if t.state in CLAIMED and t.reason not in STARVED)
+    return sum(1 for t in status.tasks() if t.state in CLAIMED and t.reason not in STARVED)
 
 
 def owners_of(job: Object) -> list[Object]:
