@@ -25,6 +25,7 @@ from mainstay import handlers
 from mainstay.core.names import unit_name
 from mainstay.core.unit import ProcessId, UnitSpec, UnitState
 from mainstay.runtime.fake import FakeRuntime, _Record
+from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell.kube import RUNS, Kube, path
 from mainstay.shell.operator import Operator
 
@@ -118,7 +119,7 @@ async def main(kubeconfig: str, seeded: bool) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     kube = await Kube.connect(kubeconfig)
     runtime = FakeRuntime()
-    operator = Operator(kube, runtime, FakeRuntime())
+    operator = Operator(kube, runtime, FakeRuntime(), FakeShelf())
     try:
         if seeded:
             await seed(kube, runtime)

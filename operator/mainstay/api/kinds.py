@@ -14,6 +14,8 @@ from mainstay.api.meta import Model
 from mainstay.api.phasedjob import FINAL, PhasedJob
 from mainstay.api.ports import PortLease, PortPool
 from mainstay.api.rules import Rule, optional
+from mainstay.api.strategy import Strategy
+from mainstay.api.strategylibrary import StrategyLibrary
 from mainstay.api.strategyrun import StrategyRun
 
 CATEGORY = "mainstay"
@@ -94,9 +96,11 @@ STRATEGY_RUN = Kind(
             "Control port, while it is leased.",
         ),
         Column("Restarts", ".status.restarts", "Restarts by the supervisor in this attempt.", "integer"),
+        Column("Strategy", ".status.strategy.name", "Strategy it runs: the one asked for, or the fallback."),
         AGE,
         Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why, in one word.", priority=1),
         Column("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words.", priority=1),
+        Column("Revision", ".status.strategy.hash", "Content of the strategy it runs.", priority=1),
         Column("RunID", ".status.runId", "Identity; constant for the object's life.", priority=1),
         Column("Owner", ".spec.owner.userId", "Whose run this is.", priority=1),
         Column("Attempt", ".status.attempt", "Starts by Mainstay.", "integer", 1),
@@ -121,6 +125,57 @@ STRATEGY_RUN = Kind(
         never_lower("status.attempt"),
     ),
     selectable=(".spec.owner.userId", ".spec.state", ".status.phase"),
+)
+
+STRATEGY_LIBRARY = Kind(
+    model=StrategyLibrary,
+    plural="strategylibraries",
+    short="slib",
+    scope="Namespaced",
+    columns=(
+        Column("Ready", '.status.conditions[?(@.type=="Ready")].status', "It could be read, all of it."),
+        Column("Strategies", ".status.strategies", "Strategies it offers.", "integer"),
+        Column("Invalid", ".status.invalid", "Those whose content can't be run.", "integer"),
+        Column("Problems", ".status.problemCount", "Files that can't be offered.", "integer"),
+        Column("Default", ".spec.default", "What users of a deleted one fall back to."),
+        AGE,
+        Column("Directory", ".spec.source.directory", "Where they are.", priority=1),
+        Column("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words.", priority=1),
+    ),
+    rules=(),
+)
+
+STRATEGY = Kind(
+    model=Strategy,
+    plural="strategies",
+    short="strat",
+    scope="Namespaced",
+    columns=(
+        Column("Strategy", ".spec.name", "Name as runs write it."),
+        Column("Ready", '.status.conditions[?(@.type=="Ready")].status', "It is there and can be run."),
+        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why, in one word."),
+        Column("Users", ".status.usedBy.count", "Who uses it.", "integer"),
+        Column("Modified", ".status.modifiedAt", "Time since its last change.", "date"),
+        Column("Library", ".spec.library", "Library it belongs to.", priority=1),
+        Column("Revision", ".status.revision", "What runs get.", priority=1),
+        Column("MD5", ".status.md5", "md5 of what the source has.", priority=1),
+        Column("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words.", priority=1),
+    ),
+    rules=(
+        Rule(
+            "(has(self.spec.library) ? self.spec.library : 'main') =="
+            " (has(oldSelf.spec.library) ? oldSelf.spec.library : 'main')",
+            "spec.library can't be changed (absent means main)",
+            ".spec.library",
+        ),
+        Rule(
+            "has(self.spec.name) == has(oldSelf.spec.name)"
+            " && (!has(self.spec.name) || self.spec.name == oldSelf.spec.name)",
+            "spec.name can't be added, changed or removed: create another strategy",
+            ".spec.name",
+        ),
+    ),
+    selectable=(".spec.library", ".spec.name"),
 )
 
 PORT_POOL = Kind(
@@ -213,4 +268,4 @@ JOB_BATCH = Kind(
     unruled=("spec.template.steps.task", "spec.template.steps.phases"),
 )
 
-KINDS = (STRATEGY_RUN, PHASED_JOB, JOB_BATCH, PORT_POOL, PORT_LEASE)
+KINDS = (STRATEGY_RUN, STRATEGY_LIBRARY, STRATEGY, PHASED_JOB, JOB_BATCH, PORT_POOL, PORT_LEASE)

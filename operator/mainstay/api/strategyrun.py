@@ -12,6 +12,7 @@ from mainstay.api.conditions import Condition
 from mainstay.api.meta import Count, FreeForm, Model, ObjectMeta, ObjectName, Owner, Port, Text
 from mainstay.api.program import KeyRef, Program, RestartPolicy
 from mainstay.api.rules import Rule, at_most_one, exactly_one, guarded
+from mainstay.api.strategy import DEFAULT_LIBRARY, Hash, StrategyName
 
 
 class RunGoal(StrEnum):
@@ -115,6 +116,33 @@ class Pause(
     http: PauseHttp | None = Field(None, description="Paths for method HTTP.")
 
 
+class StrategyRef(Model):
+    """Which strategy a run uses. The program finds it at STRATEGY_PATH."""
+
+    library: ObjectName = Field(DEFAULT_LIBRARY, description="Library of this namespace. Default: main.")
+    name: StrategyName = Field(description="Name of the strategy, EmaRsiStrategy.")
+    revision: Hash | None = Field(
+        None,
+        description="Run exactly this content, one of the strategy's status.revisions: a rollback. "
+        "Default: the newest that is valid.",
+    )
+
+
+class StrategyUpdatePolicy(StrEnum):
+    """What an edit of the strategy does to a run."""
+
+    RESTART = "Restart"
+    IGNORE = "Ignore"
+
+
+class FallbackPolicy(StrEnum):
+    """What the deletion of the strategy does to a run."""
+
+    USE_DEFAULT = "UseDefault"
+    KEEP_LAST = "KeepLast"
+    STOP = "Stop"
+
+
 CONTROL_PROBE = (
     "has(self.program.readiness) && ["
     "has(self.program.readiness.tcp) && (!has(self.program.readiness.tcp.port) ||"
@@ -140,12 +168,32 @@ class StrategyRunSpec(
             "readiness on the control port needs controlApi; or give a port number",
             ".program.readiness",
         ),
+        Rule(
+            "has(self.strategy) || (!has(self.strategyUpdatePolicy) && !has(self.fallbackPolicy))",
+            "strategyUpdatePolicy and fallbackPolicy are for runs with a strategy",
+            ".strategy",
+        ),
     ),
 ):
     """What to run, and in which state."""
 
     state: RunGoal = Field(RunGoal.RUNNING, description="Running, Paused or Stopped. Default: Running.")
     owner: Owner | None = Field(None, description="Whose run this is. Can't be changed or removed.")
+    strategy: StrategyRef | None = Field(
+        None,
+        description="Strategy whose code the program runs: STRATEGY_PATH, STRATEGY_NAME and STRATEGY_HASH in its "
+        "environment, and $(STRATEGY_PATH) and so on in args and config.values. Default: none.",
+    )
+    strategy_update_policy: StrategyUpdatePolicy = Field(
+        StrategyUpdatePolicy.RESTART,
+        description="An edit of the strategy restarts the process (Restart), or is taken at its next start (Ignore). "
+        "Default: Restart.",
+    )
+    fallback_policy: FallbackPolicy = Field(
+        FallbackPolicy.USE_DEFAULT,
+        description="When the strategy is deleted: go on with the library's default (UseDefault) or with the last "
+        "code (KeepLast) until it is back, or stop until then (Stop). Default: UseDefault.",
+    )
     program: Program = Field(description="What to execute and how.")
     config: Config | None = Field(None, description="Configuration rendered to CONFIG_PATH.")
     config_from: ConfigFrom | None = Field(
@@ -177,8 +225,17 @@ class ProcessStatus(Model):
     boot_id: str = Field(description="Boot the pid belongs to.", max_length=64)
 
 
+class StrategyInUse(Model):
+    """The strategy that was claimed for the present attempt."""
+
+    name: StrategyName = Field(description="Name of what runs: the one asked for, or the default.")
+    hash: Hash = Field(description="sha256 of the bytes at STRATEGY_PATH.")
+    file: str = Field(description="File name at STRATEGY_PATH.", max_length=255)
+    fallback: bool = Field(False, description="It is the default, in place of one that was deleted.")
+
+
 class StrategyRunStatus(Model):
-    """Claims (attempt, port, handled nonce, inputsHash) and observations (everything else)."""
+    """Claims (attempt, port, strategy, handled nonce, inputsHash) and observations (everything else)."""
 
     observed_generation: Count = Field(0, description="metadata.generation this status was computed from.")
     phase: RunPhase | None = Field(None, description="Where the run is.")
@@ -190,13 +247,14 @@ class StrategyRunStatus(Model):
     inputs_hash: str | None = Field(
         None, description="Hash of the declared inputs of this attempt; another one rolls.", max_length=80
     )
+    strategy: StrategyInUse | None = Field(None, description="Strategy of this attempt; another one rolls.")
     process: ProcessStatus | None = Field(None, description="The live leader.")
     started_at: datetime | None = Field(None, description="When the process of this attempt was seen.")
     stopped_at: datetime | None = Field(None, description="When its exit was seen; empty while it runs.")
     handled_restart_nonce: Count | None = Field(None, description="Last restartNonce that was consumed.")
     conditions: tuple[Condition, ...] = Field(
         (),
-        description="Ready, Serving, Reconciling, Stalled, PortAllocated.",
+        description="Ready, Serving, Reconciling, Stalled, PortAllocated, StrategyResolved.",
         max_length=16,
         json_schema_extra={
             "x-kubernetes-list-type": "map",

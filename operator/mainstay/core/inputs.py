@@ -20,6 +20,7 @@ ConfigMaps = Mapping[tuple[str, str], str | None]
 DEFAULT_UMASK = 0o077
 
 _OURS_WITH_PORT = "CONTROL_API_PORT"
+_OURS_WITH_STRATEGY = frozenset({"STRATEGY_NAME", "STRATEGY_PATH", "STRATEGY_HASH"})
 
 
 def config_map_refs(spec: StrategyRunSpec) -> tuple[tuple[str, str], ...]:
@@ -92,6 +93,11 @@ def _problem(spec: StrategyRunSpec, config_maps: ConfigMaps) -> tuple[str, str] 
             reasons.CONTROL_API_MISSING,
             "spec.program.args use $(CONTROL_API_PORT), but spec.controlApi is not set. "
             "Add `controlApi: {}` to lease a port.",
+        )
+    if spec.strategy is None and (named := sorted(used & _OURS_WITH_STRATEGY)):
+        return (
+            reasons.STRATEGY_MISSING,
+            f"spec.program.args use $({named[0]}), but spec.strategy is not set. Add `strategy: {{name: ...}}`.",
         )
     for name, key in config_map_refs(spec):
         if config_maps.get((name, key)) is None and not _optional(spec, name, key):

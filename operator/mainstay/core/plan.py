@@ -147,13 +147,50 @@ class DeleteJob:
     uid: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeepSnapshot:
+    """Keep these very bytes of the source, so that runs can have them whatever becomes of it."""
+
+    file: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateStrategy:
+    """Make the object of a file, or of a key of a ConfigMap. One that exists already is success."""
+
+    name: str
+    called: str
+    file: str
+    config_map: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetSource:
+    """Have the object, that very one, say where its strategy is now."""
+
+    name: str
+    uid: str
+    file: str
+    config_map: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteStrategy:
+    """Delete the object of a strategy that is gone, that very one."""
+
+    name: str
+    uid: str
+
+
 Finalizer = AddFinalizer | RemoveFinalizer
 RunEffect = (
     CreateLease | DeleteLease | StartUnit | DefineUnit | StopUnit | PauseUnit | ResumeUnit | RemoveUnit
 )
 JobEffect = StartTask | StopTask | RemoveTask | RemoveRecords | StoreOutputs
 BatchEffect = CreateJob | SetJobState | DeleteJob
-Action = Finalizer | RunEffect | JobEffect | BatchEffect
+StrategyEffect = KeepSnapshot | CreateStrategy | SetSource | DeleteStrategy
+Action = Finalizer | RunEffect | JobEffect | BatchEffect | StrategyEffect
 
 
 @dataclass(frozen=True, slots=True)

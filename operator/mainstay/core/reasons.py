@@ -20,11 +20,16 @@ CRASH_LOOP: Final = "CrashLoopBackOff"
 STOP_REQUESTED: Final = "StopRequested"
 RESTART_REQUESTED: Final = "RestartRequested"
 INPUTS_CHANGED: Final = "InputsChanged"
+STRATEGY_CHANGED: Final = "StrategyChanged"
+STRATEGY_DELETED: Final = "StrategyDeleted"
 PORT_LOST: Final = "PortLost"
 DELETING: Final = "Deleting"
 HELD_LOCALLY: Final = "HeldLocally"
 PREDECESSOR: Final = "PredecessorStopping"
 SUPERSEDED: Final = "Superseded"
+
+ROLLS: Final = (RESTART_REQUESTED, INPUTS_CHANGED, STRATEGY_CHANGED)
+"""Why a process is replaced by another."""
 
 # ports
 LEASED: Final = "Leased"
@@ -80,11 +85,11 @@ CLAIMS: Final = frozenset({COMPLETED, FAILED, PREDECESSOR})
 """Reasons of Ready that later passes go by: nothing else may overwrite them before they are acted on."""
 
 # strategies
-STRATEGY_CHANGED: Final = "StrategyChanged"
 STRATEGY_NOT_FOUND: Final = "StrategyNotFound"
 STRATEGY_INVALID: Final = "StrategyInvalid"
-STRATEGY_DELETED: Final = "StrategyDeleted"
 STRATEGY_PENDING: Final = "StrategyPending"
+STRATEGY_MISSING: Final = "StrategyMissing"
+STRATEGY_RESTORED: Final = "StrategyRestored"
 STRATEGY_IN_USE: Final = "InUse"
 FALLBACK_IN_USE: Final = "FallbackInUse"
 LAST_GOOD_IN_USE: Final = "LastGoodInUse"

@@ -16,6 +16,7 @@ from mainstay.api.strategyrun import (
     StrategyRunStatus,
 )
 from mainstay.core import reasons
+from mainstay.core.strategy.resolve import Resolution, same_program, with_strategy
 from mainstay.core.unit import LIVE, ProbeResult, Unit, UnitState
 
 
@@ -68,6 +69,17 @@ class Wish(Enum):
     STOP = auto()
 
 
+def ready_reason(status: StrategyRunStatus) -> str:
+    """The reason of its Ready condition."""
+    return next((c.reason for c in status.conditions if c.type == "Ready"), "")
+
+
+def over(status: StrategyRunStatus) -> bool:
+    """It ended by itself in a way its restart policy accepts."""
+    resting = (RunPhase.STOPPING, RunPhase.STOPPED, RunPhase.FAILED)
+    return status.phase in resting and ready_reason(status) in (reasons.COMPLETED, reasons.FAILED)
+
+
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
     """One run, its unit, leases, inputs and the clock, all as of one moment."""
@@ -80,6 +92,17 @@ class RunSnapshot:
     ports: PortView = field(default_factory=PortView)
     probe: ProbeResult | None = None
     problem: Problem | None = None
+    strategy: Resolution = field(default_factory=Resolution)
+
+    @property
+    def inputs_hash(self) -> str:
+        """What a process of this run would be started with now."""
+        return with_strategy(self.inputs.hash, self.strategy.use)
+
+    @property
+    def blocked(self) -> tuple[str, str] | None:
+        """Why nothing can be started as it is declared now: (reason, message)."""
+        return self.inputs.problem or self.strategy.problem
 
     @property
     def spec(self) -> StrategyRunSpec:
@@ -131,7 +154,7 @@ class RunSnapshot:
     @property
     def reason(self) -> str:
         """The reason of the Ready condition: the claim that tells a roll from a stop or a completion."""
-        return next((c.reason for c in self.status.conditions if c.type == "Ready"), "")
+        return ready_reason(self.status)
 
     @property
     def rolls(self) -> str | None:
@@ -139,18 +162,18 @@ class RunSnapshot:
         handled = self.status.handled_restart_nonce
         if handled is not None and self.spec.restart_nonce != handled:
             return reasons.RESTART_REQUESTED
-        if self.inputs.problem is not None:
+        if self.blocked is not None:
             return None
         # What lives is asked too: it may have been started under a claim that was changed since.
         same = self.live and self.unit.attempt == self.status.attempt and self.unit.inputs_hash
         told = (self.status.inputs_hash, self.unit.inputs_hash if same else self.status.inputs_hash)
-        return None if told == (self.inputs.hash, self.inputs.hash) else reasons.INPUTS_CHANGED
+        wanted = self.inputs_hash
+        if told == (wanted, wanted):
+            return None
+        same_code = same_program(self.strategy.use, self.status.strategy)
+        return reasons.INPUTS_CHANGED if same_code else reasons.STRATEGY_CHANGED
 
     @property
     def ended(self) -> bool:
         """It ended by itself in a way its restart policy accepts, and nothing asks for another start since."""
-        return (
-            self.reason in (reasons.COMPLETED, reasons.FAILED)
-            and self.status.phase in (RunPhase.STOPPING, RunPhase.STOPPED, RunPhase.FAILED)
-            and self.rolls is None
-        )
+        return over(self.status) and self.rolls is None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from mainstay.api.program import Program, RestartPolicy
 from mainstay.api.strategyrun import StrategyRun
 from mainstay.core import reasons
+from mainstay.core.expand import expand
 from mainstay.core.inputs import ConfigMaps
 from mainstay.core.names import unit_name
 from mainstay.core.plan import DefineUnit, StartUnit
@@ -21,6 +23,7 @@ class Sources:
 
     config_maps: ConfigMaps = field(default_factory=dict)
     secrets: Mapping[tuple[str, str], bytes | None] = field(default_factory=dict, repr=False)
+    strategy_path: str = ""  # where the snapshot of the claimed strategy is
 
 
 class SourceNotFoundError(LookupError):
@@ -49,8 +52,9 @@ def unit_spec(run: StrategyRun, action: StartUnit | DefineUnit, sources: Sources
     Raises SourceNotFoundError for a Secret that is missing and not optional.
     """
     spec, program, meta = run.spec, run.spec.program, run.metadata
-    suffix, config = _config(run, sources)
-    env = environment(program, sources)
+    strategy = _strategy(run, sources)
+    suffix, config = _config(run, sources, strategy)
+    env = {**environment(program, sources), **strategy}
     env["RUN_ID"] = run.status.run_id or spec.run_id or meta.uid
     return UnitSpec(
         name=unit_name(meta.namespace, meta.name),
@@ -91,11 +95,24 @@ def environment(program: Program, sources: Sources) -> dict[str, str]:
     return env
 
 
-def _config(run: StrategyRun, sources: Sources) -> tuple[str, bytes | None]:
+def _strategy(run: StrategyRun, sources: Sources) -> dict[str, str]:
+    """What a program is told of the strategy that was claimed for it."""
+    use = run.status.strategy
+    if use is None:
+        return {}
+    return {
+        "STRATEGY_NAME": use.name,
+        "STRATEGY_PATH": sources.strategy_path,
+        "STRATEGY_HASH": use.hash,
+    }
+
+
+def _config(run: StrategyRun, sources: Sources, strategy: Mapping[str, str]) -> tuple[str, bytes | None]:
     """(suffix of the file, its bytes or None for no file)."""
     spec = run.spec
     if spec.config is not None:
-        return SUFFIXES[spec.config.format], render(spec.config)
+        values = _expanded(spec.config.values, strategy) if strategy else spec.config.values
+        return SUFFIXES[spec.config.format], render(spec.config.model_copy(update={"values": values}))
     if spec.config_from is None:
         return "", None
     if ref := spec.config_from.config_map:
@@ -105,6 +122,15 @@ def _config(run: StrategyRun, sources: Sources) -> tuple[str, bytes | None]:
         secret = secret_value(sources, ref.name, ref.key, optional=bool(ref.optional))
         return _suffix(ref.key), secret
     return "", None
+
+
+def _expanded(value: Any, names: Mapping[str, str]) -> Any:
+    """The values with $(STRATEGY_NAME) and so on in their texts replaced; keys stay as they are."""
+    if isinstance(value, str):
+        return expand(value, names)
+    if isinstance(value, Mapping):
+        return {key: _expanded(item, names) for key, item in value.items()}
+    return [_expanded(item, names) for item in value] if isinstance(value, list) else value
 
 
 def _suffix(key: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from mainstay.api.program import Readiness
+from mainstay.core.strategy.views import DirectorySource, FileView, Listing
 from mainstay.core.unit import (
     GONE,
     LIVE,
@@ -29,6 +30,9 @@ __all__ = [
     "ProcessId",
     "Runtime",
     "RuntimeUnavailableError",
+    "Shelf",
+    "SnapshotLostError",
+    "SourceChangedError",
     "TaskRuntime",
     "Unit",
     "UnitRefusedError",
@@ -50,6 +54,14 @@ class UnitRefusedError(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class SourceChangedError(Exception):
+    """A file has other bytes now than when it was looked at, or is gone: look again."""
+
+
+class SnapshotLostError(Exception):
+    """The bytes of a hash are not kept here, or not whole any more."""
 
 
 class TaskRuntime(Protocol):
@@ -126,4 +138,59 @@ class Runtime(TaskRuntime, Protocol):
 
     async def foreign_ports(self, ports: Iterable[int], name: str) -> Mapping[int, str]:
         """Which of these ports a process outside unit `name` listens on: port → who, in words."""
+        ...
+
+    async def strategies(self) -> Collection[str]:
+        """STRATEGY_HASH of every unit known here, whoever owns it: code that a restart would need."""
+        ...
+
+
+class Shelf(Protocol):
+    """Strategies on this host: directories that are watched, and a snapshot of every content that was offered.
+
+    A key is (namespace, library).
+    """
+
+    def watch(self, key: tuple[str, str], source: DirectorySource | None) -> None:
+        """Watch a directory, or forget it. No effect for the source that is watched already."""
+        ...
+
+    async def listing(self, key: tuple[str, str]) -> Listing:
+        """What the directory has: read anew if it may have changed. Raises KeyError if it isn't watched."""
+        ...
+
+    def known(self, key: tuple[str, str]) -> Listing | None:
+        """What it had when it was last read."""
+        ...
+
+    def dirty(self, key: tuple[str, str]) -> None:
+        """What was known of it is wrong: it must be read anew."""
+        ...
+
+    def changes(self) -> AsyncIterator[tuple[str, str]]:
+        """Keys whose directory may have changed and is still again. Never ends."""
+        ...
+
+    async def read(self, key: tuple[str, str], view: FileView) -> bytes:
+        """The bytes that were seen. Raises SourceChangedError."""
+        ...
+
+    async def problem(self, file: str, data: bytes) -> str | None:
+        """Why this can't be run, with the line; None if it can. Nothing of it is executed."""
+        ...
+
+    def has(self, content: str) -> bool:
+        """Whether there is a snapshot of that hash."""
+        ...
+
+    async def keep(self, content: str, file: str, data: bytes) -> None:
+        """Make a snapshot. Raises ValueError if these aren't the bytes of that hash."""
+        ...
+
+    async def place(self, content: str, file: str) -> str:
+        """Absolute path of the snapshot under that file name, its bytes verified. Raises SnapshotLostError."""
+        ...
+
+    async def prune(self, used: Collection[str]) -> Collection[str]:
+        """Remove what is not used, but for the newest; the hashes that went."""
         ...

@@ -7,7 +7,7 @@ test tells them: `crash`, `exit_with`, `ignore_term`, `set_ready`, `occupy`, `br
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mainstay.api.program import Readiness, RestartPolicyType
@@ -294,6 +294,14 @@ class FakeRuntime:
         if readiness.none is None and (message := self._not_ready.get(name)):
             return ProbeResult(False, message)
         return ProbeResult(True)
+
+    async def strategies(self) -> Collection[str]:
+        """See Runtime."""
+        return {
+            record.spec.env["STRATEGY_HASH"]
+            for record in self._records.values()
+            if "STRATEGY_HASH" in record.spec.env
+        }
 
     async def foreign_ports(self, ports: Iterable[int], name: str) -> Mapping[int, str]:
         """See Runtime."""

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mainstay.shell.jobs.index import JobIndex
-from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, POOLS, RUNS, Kube, core_path, path
+from mainstay.shell.kube import (
+    BATCHES,
+    CONFIG_MAPS,
+    JOBS,
+    LEASES,
+    LIBRARIES,
+    POOLS,
+    RUNS,
+    STRATEGIES,
+    Kube,
+    core_path,
+    path,
+)
 from mainstay.shell.store import HistoryLostError, Kind, Object, Store, key_of, version_of
+from mainstay.shell.strategies.index import StrategyIndex
 
-WATCHED = (POOLS, LEASES, CONFIG_MAPS, RUNS, JOBS, BATCHES)
+WATCHED = (POOLS, LEASES, CONFIG_MAPS, LIBRARIES, STRATEGIES, RUNS, JOBS, BATCHES)
 """Every kind that is kept a copy of, in the order in which it is learned."""
 
 Changed = Callable[[str, bool, Object, Object | None], None]
@@ -18,7 +31,7 @@ Changed = Callable[[str, bool, Object, Object | None], None]
 class Copies:
     """Takes objects in, whoever tells of them, and passes on what was news."""
 
-    def __init__(self, store: Store, index: JobIndex, kube: Kube) -> None:
+    def __init__(self, store: Store, index: JobIndex, strategies: StrategyIndex, kube: Kube) -> None:
         self._store = store
         self._index = index
         self._kube = kube
@@ -28,10 +41,22 @@ class Copies:
             BATCHES: index.batches,
             LEASES: store.leases,
             POOLS: store.pools,
+            LIBRARIES: strategies.libraries,
+            STRATEGIES: strategies.strategies,
             CONFIG_MAPS: store.config_maps,
         }
-        self._put = {RUNS: store.put_run, LEASES: store.put_lease, JOBS: index.put_job}
-        self._drop = {RUNS: store.drop_run, LEASES: store.drop_lease, JOBS: index.drop_job}
+        self._put = {
+            RUNS: store.put_run,
+            LEASES: store.put_lease,
+            JOBS: index.put_job,
+            STRATEGIES: strategies.put_strategy,
+        }
+        self._drop = {
+            RUNS: store.drop_run,
+            LEASES: store.drop_lease,
+            JOBS: index.drop_job,
+            STRATEGIES: strategies.drop_strategy,
+        }
         self.changed: Changed = lambda *_: None
         """Called for every change that was news."""
 
@@ -76,5 +101,5 @@ class Copies:
 def _only_data(config_map: Object) -> Object:
     """What we need of a ConfigMap: others may keep megabytes in theirs."""
     meta = config_map["metadata"]
-    kept = {k: meta.get(k) for k in ("namespace", "name", "uid", "resourceVersion")}
+    kept = {k: meta.get(k) for k in ("namespace", "name", "uid", "resourceVersion", "labels")}
     return {"metadata": kept, "data": config_map.get("data")}

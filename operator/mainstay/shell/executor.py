@@ -24,7 +24,7 @@ from mainstay.core.plan import (
 )
 from mainstay.core.unit import PauseCall
 from mainstay.core.unitspec import Sources, secret_refs, unit_spec
-from mainstay.runtime.base import Runtime
+from mainstay.runtime.base import Runtime, Shelf
 from mainstay.shell.gather import Gatherer
 from mainstay.shell.kube import LEASES, ApiError, Kube, core_path, path
 from mainstay.shell.store import Key, Object, Store
@@ -33,11 +33,12 @@ from mainstay.shell.store import Key, Object, Store
 class Executor:
     """Performs actions on runs. Raises what the API server or the runtime raises; each can be repeated."""
 
-    def __init__(self, store: Store, kube: Kube, runtime: Runtime, gatherer: Gatherer) -> None:
+    def __init__(self, store: Store, kube: Kube, runtime: Runtime, gatherer: Gatherer, shelf: Shelf) -> None:
         self._store = store
         self._kube = kube
         self._runtime = runtime
         self._gatherer = gatherer
+        self._shelf = shelf
 
     async def perform(self, key: Key, run: StrategyRun, action: RunEffect) -> None:
         """Have the effect. Our copy knows the outcome when this returns."""
@@ -93,7 +94,9 @@ class Executor:
     async def _sources(self, run: StrategyRun) -> Sources:
         """Everything referred to. Secrets are read now, by name, and kept nowhere."""
         secrets = await read_secrets(self._kube, run.metadata.namespace, secret_refs(run))
-        return Sources(self._gatherer.config_map_values(run), secrets)
+        use = run.status.strategy
+        strategy_path = await self._shelf.place(use.hash, use.file) if use is not None else ""
+        return Sources(self._gatherer.config_map_values(run), secrets, strategy_path)
 
 
 async def read_secrets(

@@ -15,6 +15,7 @@ from mainstay.core.unit import LIVE, ProbeResult, Unit, UnitState
 from mainstay.runtime.base import Runtime
 from mainstay.shell.reconcile import Memory
 from mainstay.shell.store import Key, Store, Taken
+from mainstay.shell.strategies.views import Views
 
 FAILURES_BEFORE_NOT_READY = 3
 """Failed probes in a row before a run that was ready no longer counts as serving."""
@@ -48,8 +49,9 @@ class RunMemory(Memory):
 class Gatherer:
     """Reads the store, the runtime and the clocks; changes nothing but its memory."""
 
-    def __init__(self, store: Store, runtime: Runtime) -> None:
+    def __init__(self, store: Store, runtime: Runtime, strategies: Views) -> None:
         self._store = store
+        self._strategies = strategies
         self._runtime = runtime
 
     async def snapshot(self, key: Key, memory: RunMemory) -> RunSnapshot | None:
@@ -69,8 +71,8 @@ class Gatherer:
             pool = self._store.pool(before.spec.control_api.pool)
             pool_found = pool is not None
             quarantine = pool.pool.spec.quarantine_seconds if pool else 0
+            ports = pool.ports if pool else ()
             if unit.state not in LIVE:
-                ports = pool.ports if pool else ()
                 asked = self._store.unused(ports, before.status.port)
                 foreign = dict(await self._runtime.foreign_ports(asked, name))
         # From here on nothing awaits: what the store says of ports is still true when the plan is made.
@@ -98,6 +100,7 @@ class Gatherer:
             ),
             probe=probe,
             problem=_problem(run, memory),
+            strategy=self._strategies.resolution(key, run, live=unit.state in LIVE),
         )
 
     def config_map_values(self, run: StrategyRun) -> dict[tuple[str, str], str | None]:

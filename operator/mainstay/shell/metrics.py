@@ -22,13 +22,13 @@ from mainstay.api.strategyrun import RunPhase
 from mainstay.core import reasons
 from mainstay.core.unit import UnitState
 from mainstay.shell.jobs.index import JobIndex
-from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, POOLS, RUNS
+from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, LIBRARIES, POOLS, RUNS, STRATEGIES
 from mainstay.shell.shutdowns import BOUNDS, Shutdowns
 from mainstay.shell.store import Key, Object, Store
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
-KINDS = ("run", "job", "batch", "unit", "task", "lease", "pool")
+KINDS = ("run", "job", "batch", "library", "strategy", "unit", "task", "lease", "pool")
 """What is worked on: objects; units of runs and of jobs that have no object; leases; pools."""
 
 RESULTS = ("write", "act", "wait", "conflict", "gone", "unreadable", "error")
@@ -93,7 +93,7 @@ class Metrics:
             ["status"],
             registry=here,
         )
-        for plural in (RUNS, JOBS, BATCHES, POOLS, LEASES, CONFIG_MAPS):
+        for plural in (RUNS, JOBS, BATCHES, LIBRARIES, STRATEGIES, POOLS, LEASES, CONFIG_MAPS):
             self._events.labels(plural)
         for kind in KINDS:
             self._visits.labels(kind)

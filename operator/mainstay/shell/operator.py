@@ -8,14 +8,13 @@ import random
 import time
 from collections.abc import Coroutine, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mainstay.core.names import object_key, task_key
 from mainstay.core.unit import LIVE
-from mainstay.runtime.base import Runtime, RuntimeUnavailableError, TaskRuntime
+from mainstay.runtime.base import Runtime, RuntimeUnavailableError, Shelf, TaskRuntime
 from mainstay.shell.copies import WATCHED, Copies
-from mainstay.shell.executor import Executor
-from mainstay.shell.gather import Gatherer
 from mainstay.shell.jobs.batches import BatchReconciler
 from mainstay.shell.jobs.index import TASKS_AT_ONCE, JobIndex
 from mainstay.shell.jobs.reconciler import JobReconciler
@@ -23,9 +22,15 @@ from mainstay.shell.kube import ApiError, Kube
 from mainstay.shell.metrics import Metrics
 from mainstay.shell.pools import PoolCounter
 from mainstay.shell.queue import CANCEL_SECONDS, Queue
+from mainstay.shell.reconcile import Reconciler
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.runs import RunReconciler
 from mainstay.shell.store import HistoryLostError, Object, Store
+from mainstay.shell.strategies.index import StrategyIndex
+from mainstay.shell.strategies.libraries import LibraryReconciler
+from mainstay.shell.strategies.sources import Sources
+from mainstay.shell.strategies.strategies import StrategyReconciler
+from mainstay.shell.strategies.views import Views
 from mainstay.shell.sweep import Sweeper, TaskSweeper
 from mainstay.shell.wakes import Wakes, WorkKey
 from mainstay.shell.writes import Writes
@@ -47,15 +52,18 @@ class Operator:
         kube: Kube,
         runtime: Runtime,
         tasks: TaskRuntime,
+        shelf: Shelf,
         *,
+        home: Path = Path("/"),
         ephemeral_ports: tuple[int, int] | None = None,
         tasks_at_once: int = TASKS_AT_ONCE,
     ) -> None:
         self.store = Store()
         self.index = JobIndex(tasks_at_once)
-        self.copies = Copies(self.store, self.index, kube)
+        self.strategies = StrategyIndex()
+        self.copies = Copies(self.store, self.index, self.strategies, kube)
         self.queue: Queue[WorkKey] = Queue(self._work)
-        self._wakes = Wakes(self.queue, self.store, self.index)
+        self._wakes = Wakes(self.queue, self.store, self.index, self.strategies)
         self.metrics = Metrics(self.store, self.index, lambda: self.queue.depth)
         self.lost: asyncio.Future[None] | None = None
         self.closing = False
@@ -66,16 +74,25 @@ class Operator:
         self._tasks_runtime = tasks
         self._pools = PoolCounter(self.store, kube, ephemeral_ports)
         self._recorder = Recorder(kube)
-        self._runs = RunReconciler(self.store, kube, runtime, self._recorder)
+        self._shelf = shelf
+        sources = Sources(home, self.store, self.strategies, shelf)
+        views = Views(self.store, self.strategies, sources, shelf)
+        self._runs = RunReconciler(self.store, kube, runtime, views, self._recorder)
+        self._libraries = LibraryReconciler(self.strategies, sources, shelf, kube, self._recorder)
+        self._strategies = StrategyReconciler(self.strategies, sources, shelf, kube, self._recorder)
         self._jobs = JobReconciler(self.store, self.index, kube, tasks, self._recorder)
         self._batches = BatchReconciler(self.index, kube, self._recorder)
-        self._sweeper = Sweeper(
-            self.store, kube, runtime, Executor(self.store, kube, runtime, Gatherer(self.store, runtime))
-        )
+        self._sweeper = Sweeper(self.store, kube, runtime, self._runs.executor)
         self._task_sweeper = TaskSweeper(self.index, kube, tasks)
         self._writes = Writes(self._cut_off)
         self._measure()
         self.copies.changed = self._wakes.changed
+        self.store.run_changed = self.strategies.saw_run
+        self.strategies.users_changed = self._wakes.users_soon
+        self.strategies.turn_came = self._wakes.waiting_for_turn
+        self._libraries.touched = lambda key: self.queue.add(("strategy", *key))
+        self._strategies.stale = lambda key: self.queue.add(("library", *key))
+        self._runs.snapshot_lost = self._wakes.strategy_of
         self._jobs.changed = self._wakes.batch_of
         self._batches.touched = lambda key: self.queue.add(("job", *key))
         self.index.room_made = self._wakes.waiting_for_room
@@ -90,8 +107,9 @@ class Operator:
     async def start(self) -> None:
         """Learn everything there is, then begin to work. Raises ApiError while the API server is away."""
         self.lost = asyncio.get_running_loop().create_future()
-        for writer in (self._kube, *self._reconcilers):
-            writer.finish = self._writes.finish
+        self._kube.finish = self._writes.finish
+        for reconciler in self._reconcilers:
+            reconciler.finish = self._writes.finish
         for plural in WATCHED:
             await self.copies.list(plural)
         for unit in await self._runtime.units():
@@ -100,6 +118,8 @@ class Operator:
         self._unseen = {("run", *key) for key in self.store.runs.objects}
         self._unseen |= {("job", *key) for key in self.index.jobs.objects}
         self._unseen |= {("batch", *key) for key in self.index.batches.objects}
+        self._unseen |= {("library", *key) for key in self.strategies.libraries.objects}
+        self._unseen |= {("strategy", *key) for key in self.strategies.strategies.objects}
         for key in self._unseen:
             self.queue.add(key)
         self._saw(None)
@@ -110,6 +130,7 @@ class Operator:
         self._spawn("recorder", self._recorder.run())
         self._spawn("runs", self._listen())
         self._spawn("tasks", self._listen_to_tasks())
+        self._spawn("strategies", self._listen_to_strategies())
         self._spawn("resync", self._resync())
 
     async def close(self) -> None:
@@ -146,8 +167,8 @@ class Operator:
         return len(self._unseen)
 
     @property
-    def _reconcilers(self) -> tuple[RunReconciler, JobReconciler, BatchReconciler]:
-        return self._runs, self._jobs, self._batches
+    def _reconcilers(self) -> tuple[Reconciler[Any, Any, Any], ...]:
+        return self._runs, self._jobs, self._batches, self._libraries, self._strategies
 
     def _measure(self) -> None:
         measured = self.metrics
@@ -156,6 +177,8 @@ class Operator:
         self._runs.passed = partial(measured.passed, "run")
         self._jobs.passed = partial(measured.passed, "job")
         self._batches.passed = partial(measured.passed, "batch")
+        self._libraries.passed = partial(measured.passed, "library")
+        self._strategies.passed = partial(measured.passed, "strategy")
         self._runs.gathered = lambda key, s: measured.saw_units("runs", key, (s.unit.state,) if s else ())
         self._jobs.gathered = lambda key, s: measured.saw_units(
             "jobs", key, [unit.state for unit in s.units.values()] if s else ()
@@ -197,7 +220,7 @@ class Operator:
         finally:
             self.metrics.visited(key[0], time.monotonic() - began)
             self._saw(key)
-        if key[0] not in ("run", "job", "batch"):  # those tell of each pass
+        if key[0] in ("unit", "task", "lease", "pool"):  # the others tell of each pass
             self.metrics.passed(key[0], "wait")
         return again
 
@@ -210,6 +233,10 @@ class Operator:
                 return await self._jobs.reconcile((namespace, name))
             case "batch":
                 return await self._batches.reconcile((namespace, name))
+            case "library":
+                return await self._libraries.reconcile((namespace, name))
+            case "strategy":
+                return await self._strategies.reconcile((namespace, name))
             case "unit":
                 return await self._sweeper.unit(f"{namespace}.{name}")
             case "task":
@@ -250,6 +277,24 @@ class Operator:
             known = (namespace, job) in self.index.jobs.objects
             self.queue.add(("job", namespace, job) if known else ("task", namespace, f"{job}_{task}"))
 
+    async def _listen_to_strategies(self) -> None:
+        """Directories that changed."""
+        async for key in self._shelf.changes():
+            self.queue.add(("library", *key))
+
+    async def _prune(self) -> None:
+        """Forget snapshots that no strategy lists, no run claims or asks for, and no unit was started with."""
+        used = set(await self._runtime.strategies())
+        for obj in self.strategies.strategies.objects.values():
+            status = obj.get("status") or {}
+            used.update(r["hash"] for r in status.get("revisions") or () if "hash" in r)
+            used.add(status.get("revision") or "")
+        for obj in self.store.runs.objects.values():
+            used.add(((obj.get("status") or {}).get("strategy") or {}).get("hash") or "")
+            used.add((obj["spec"].get("strategy") or {}).get("revision") or "")
+        if gone := await self._shelf.prune(used):
+            logger.info("%d snapshots of strategies that nothing uses were removed", len(gone))
+
     async def _resync(self) -> None:
         """What no event told us: compare with a list now and then, and look for units without an owner."""
         while True:
@@ -264,6 +309,11 @@ class Operator:
                         self.queue.add((what, *object_key(name)))
             except (ApiError, RuntimeUnavailableError) as error:
                 logger.debug("sweep put off: %s", error)
+            if self.caught_up.is_set():
+                try:
+                    await self._prune()
+                except (OSError, RuntimeUnavailableError) as error:
+                    logger.warning("snapshots of strategies could not be pruned: %s", error)
             await asyncio.sleep(RESYNC_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - a jitter
             for plural in WATCHED:
                 try:

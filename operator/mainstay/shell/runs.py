@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from mainstay.api.strategyrun import StrategyRun, StrategyRunStatus
 from mainstay.core import reasons
@@ -10,15 +11,16 @@ from mainstay.core.backoff import delay
 from mainstay.core.plan import Action, AddFinalizer, Plan, RemoveFinalizer, RunEffect
 from mainstay.core.run.decide import decide
 from mainstay.core.run.story import events
-from mainstay.core.snapshot import Problem, RunSnapshot
+from mainstay.core.snapshot import Problem, RunSnapshot, ready_reason
 from mainstay.core.unitspec import SourceNotFoundError
-from mainstay.runtime.base import Runtime, RuntimeUnavailableError, UnitRefusedError
+from mainstay.runtime.base import Runtime, RuntimeUnavailableError, SnapshotLostError, UnitRefusedError
 from mainstay.shell.executor import Executor
 from mainstay.shell.gather import Gatherer, RunMemory
 from mainstay.shell.kube import CONFLICTS, LEASES, RUNS, ApiError, Kube, path
 from mainstay.shell.reconcile import Reconciler
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.store import Key, Object, Store
+from mainstay.shell.strategies.views import Views
 
 QUIET_FAILURES = 3
 """Failures of the runtime in a row that are not worth telling anybody."""
@@ -35,13 +37,17 @@ class RunReconciler(Reconciler[RunSnapshot, StrategyRunStatus, RunMemory]):
         store: Store,
         kube: Kube,
         runtime: Runtime,
+        strategies: Views,
         recorder: Recorder,
     ) -> None:
         super().__init__(kube, store.runs)
         self._store = store
         self._recorder = recorder
-        self._gatherer = Gatherer(store, runtime)
-        self._executor = Executor(store, kube, runtime, self._gatherer)
+        self._strategies = strategies
+        self._gatherer = Gatherer(store, runtime, strategies)
+        self.executor = Executor(store, kube, runtime, self._gatherer, strategies.shelf)
+        self.snapshot_lost: Callable[[StrategyRun], None] = lambda _: None
+        """Called with a run whose strategy's bytes are not kept here any more."""
 
     def _memory(self) -> RunMemory:
         return RunMemory()
@@ -63,6 +69,9 @@ class RunReconciler(Reconciler[RunSnapshot, StrategyRunStatus, RunMemory]):
 
     def _claims(self, snapshot: RunSnapshot, status: StrategyRunStatus) -> None:
         self._store.claim(snapshot.run, status.port if status.endpoint else None)
+        if snapshot.live and ready_reason(status) in reasons.ROLLS:
+            namespace, name = snapshot.run.metadata.namespace, snapshot.run.metadata.name
+            self._strategies.index.rolls((namespace, name))
 
     def _written(self, snapshot: RunSnapshot, status: StrategyRunStatus, obj: Object) -> None:
         for event in events(snapshot.status, status):
@@ -77,11 +86,14 @@ class RunReconciler(Reconciler[RunSnapshot, StrategyRunStatus, RunMemory]):
                     await self.set_finalizer(key, present=isinstance(action, AddFinalizer))
                 else:
                     assert isinstance(action, RunEffect)
-                    await self._executor.perform(key, snapshot.run, action)
+                    await self.executor.perform(key, snapshot.run, action)
         except UnitRefusedError as error:
             self._remember(memory, snapshot.run, Problem(error.reason, str(error), True, 60.0))
         except SourceNotFoundError as error:
             self._remember(memory, snapshot.run, Problem(error.reason, str(error), True, 5.0))
+        except SnapshotLostError as error:
+            self.snapshot_lost(snapshot.run)
+            self._remember(memory, snapshot.run, Problem(reasons.SNAPSHOT_LOST, str(error), True, 5.0))
         except RuntimeUnavailableError as error:
             memory.failures += 1
             if memory.failures <= QUIET_FAILURES:

@@ -169,6 +169,8 @@ class Store:
         self.carried: dict[int, set[str]] = {}  # port → names of living units that were started with it
         self.port_freed: Callable[[], None] = lambda: None
         """Called when a port may have become free: a lease, a claim or a living unit is gone."""
+        self.run_changed: Callable[[Key, StrategyRun | None], None] = lambda *_: None
+        """Called with every run that was taken in or dropped; None for one that is gone or does not parse."""
         self.leases_changed: Callable[[], None] = lambda: None
         """Called when the number of leases may have changed."""
         self.waiting: dict[Key, tuple[str, str]] = {}  # runs waiting for a port → (created, pool)
@@ -194,7 +196,9 @@ class Store:
         try:
             run = self.run(key)
         except ValidationError:
+            self.run_changed(key, None)
             return True
+        self.run_changed(key, run)
         if run is not None:
             self.claim(run, run.status.port if run.status.phase in _HOLDING else None)
             self._index_waiting(key, run)
@@ -207,6 +211,7 @@ class Store:
         key = key_of(obj)
         self.waiting.pop(key, None)
         self._queued.discard(key)
+        self.run_changed(key, None)
         self._unclaim(obj["metadata"]["uid"])
         return True
 
@@ -332,6 +337,18 @@ class Store:
         """Those of these ports that nobody has by lease, claim or process; and `mine` whoever has it."""
         free = frozenset(ports).difference(self.lease_by_port, self.claims, self.carried)
         return free if mine is None else free | {mine}
+
+    def config_maps_with(
+        self, namespace: str, labels: Mapping[str, str]
+    ) -> list[tuple[str, Mapping[str, str]]]:
+        """(name, texts by key) of ConfigMaps that have all these labels, by name."""
+        found = []
+        for key, obj in self.config_maps.objects.items():
+            theirs = obj["metadata"].get("labels") or {}
+            if key[0] == namespace and all(theirs.get(k) == v for k, v in labels.items()):
+                data = obj.get("data") or {}
+                found.append((key[1], {k: v for k, v in data.items() if isinstance(v, str)}))
+        return sorted(found, key=lambda item: item[0])
 
     def config_map_value(self, namespace: str, name: str, key: str) -> str | None:
         """The text under a key of a ConfigMap."""

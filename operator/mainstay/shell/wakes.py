@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 
+from mainstay.api.strategy import DEFAULT_LIBRARY
+from mainstay.api.strategyrun import StrategyRun
 from mainstay.core.inputs import config_map_refs
+from mainstay.core.strategy.strategy import COUNT_SECONDS
 from mainstay.shell.jobs.index import JobIndex, batch_of
-from mainstay.shell.kube import BATCHES, JOBS, LEASES, POOLS, RUNS
+from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, LIBRARIES, POOLS, RUNS, STRATEGIES
 from mainstay.shell.pools import POOL_WRITE_SECONDS
 from mainstay.shell.queue import Queue
 from mainstay.shell.store import Object, Store, key_of
+from mainstay.shell.strategies.index import Name, StrategyIndex
 
 WorkKey = tuple[str, str, str]
-"""(what, namespace, name): what is run, job, batch, unit (of a run), task (its unit), lease or pool."""
+"""(what, namespace, name): what is run, job, batch, library, strategy, unit (of a run), task (its unit), lease or pool."""
 
 WOKEN_AT_ONCE = 64
 """Runs of a pool that look again when a port may be free; whoever takes one wakes nobody, who gives one back does."""
@@ -21,10 +25,13 @@ WOKEN_AT_ONCE = 64
 class Wakes:
     """Puts keys into the queue. Silent until `awake`: at the start everything is looked at anyhow."""
 
-    def __init__(self, queue: Queue[WorkKey], store: Store, index: JobIndex) -> None:
+    def __init__(
+        self, queue: Queue[WorkKey], store: Store, index: JobIndex, strategies: StrategyIndex
+    ) -> None:
         self._queue = queue
         self._store = store
         self._index = index
+        self._strategies = strategies
         self.awake = False
 
     def changed(self, plural: str, deleted: bool, obj: Object, before: Object | None) -> None:
@@ -44,8 +51,13 @@ class Wakes:
         elif plural == POOLS:
             self._queue.add(("pool", "", name))
             self.waiting_for_ports()
-        else:
+        elif plural == LIBRARIES:
+            self._library(namespace, name, obj, before)
+        elif plural == STRATEGIES:
+            self._strategy(namespace, name, obj, before, deleted=deleted)
+        elif plural == CONFIG_MAPS:
             self._users_of_config_map(namespace, name)
+            self._strategies_of_config_map(namespace, name, obj, before)
 
     def _run(self, namespace: str, name: str, deleted: bool, obj: Object, before: Object | None) -> None:
         self._queue.add(("run", namespace, name))
@@ -98,6 +110,70 @@ class Wakes:
             for _, name in self._store.pools.objects:
                 self._queue.add_after(("pool", "", name), POOL_WRITE_SECONDS)
 
+    def _library(self, namespace: str, name: str, obj: Object, before: Object | None) -> None:
+        self._queue.add(("library", namespace, name))
+        if before is None or before.get("spec") != obj.get("spec"):
+            self._those_without_their_own(namespace, name)
+
+    def _strategy(
+        self, namespace: str, name: str, obj: Object, before: Object | None, *, deleted: bool
+    ) -> None:
+        self._queue.add(("strategy", namespace, name))
+        library, called = named(obj)
+        self._queue.add(("library", namespace, library))
+        for other in self._strategies.namesakes((namespace, library, called)):
+            self._queue.add(("strategy", *other))
+        if deleted or before is None or _offer(before) != _offer(obj):
+            for run in sorted(self._strategies.users.get((namespace, library, called), ())):
+                self._queue.add(("run", *run))
+            known = self._strategies.library(namespace, library)
+            if known is not None and known.spec.default == called:
+                self._those_without_their_own(namespace, library)
+
+    def _those_without_their_own(self, namespace: str, library: str) -> None:
+        """Runs of a library whose strategy isn't offered: its default is their business."""
+        for name in [n for n in self._strategies.users if n[:2] == (namespace, library)]:
+            if self._strategies.offered(name) is None:
+                for run in sorted(self._strategies.users[name]):
+                    self._queue.add(("run", *run))
+
+    def users_soon(self, name: Name) -> None:
+        """Counts of users are written at most once a second."""
+        if self.awake:
+            for key in self._strategies.namesakes(name):
+                self._queue.add_after(("strategy", *key), COUNT_SECONDS)
+
+    def waiting_for_turn(self, name: Name) -> None:
+        """Runs that wait for their turn to be restarted look again, in the order of their names."""
+        if self.awake:
+            for key in sorted(self._strategies.waiting.get(name, ()))[:WOKEN_AT_ONCE]:
+                self._queue.add(("run", *key))
+
+    def strategy_of(self, run: StrategyRun) -> None:
+        """Its bytes are lost: perhaps their source has them still."""
+        ref, use = run.spec.strategy, run.status.strategy
+        if ref is not None and use is not None:
+            for called in {ref.name, use.name}:
+                for key in self._strategies.namesakes((run.metadata.namespace, ref.library, called)):
+                    self._queue.add(("strategy", *key))
+
+    def _strategies_of_config_map(
+        self, namespace: str, name: str, obj: Object, before: Object | None
+    ) -> None:
+        for key, strategy in self._strategies.strategies.objects.items():
+            ref = strategy.get("spec", {}).get("source", {}).get("configMap") or {}
+            if key[0] == namespace and ref.get("name") == name:
+                self._queue.add(("strategy", *key))
+        seen = [o["metadata"].get("labels") or {} for o in (obj, before) if o is not None]
+        for key, library in self._strategies.libraries.objects.items():
+            selector = (library.get("spec", {}).get("source", {}).get("configMaps") or {}).get("matchLabels")
+            if (
+                key[0] == namespace
+                and selector
+                and any(selector.items() <= labels.items() for labels in seen)
+            ):
+                self._queue.add(("library", *key))
+
     def _users_of_config_map(self, namespace: str, name: str) -> None:
         for key in [k for k in self._store.runs.objects if k[0] == namespace]:
             try:
@@ -106,3 +182,17 @@ class Wakes:
                 continue
             if run is not None and any(ref == name for ref, _ in config_map_refs(run.spec)):
                 self._queue.add(("run", *key))
+
+
+def named(strategy: Object) -> tuple[str, str]:
+    """(library, name as runs write it) of a Strategy."""
+    spec = strategy.get("spec") or {}
+    return spec.get("library") or DEFAULT_LIBRARY, spec.get("name") or strategy["metadata"]["name"]
+
+
+def _offer(strategy: Object) -> tuple[object, ...]:
+    """What of a Strategy its users go by."""
+    status = strategy.get("status") or {}
+    said: Object = next((c for c in status.get("conditions") or () if c.get("type") == "Stalled"), {})
+    shown = ("hash", "revision", "file", "valid")
+    return (*(status.get(k) for k in shown), bool(status.get("conditions")), said.get("message"))

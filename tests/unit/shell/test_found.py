@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,13 @@ from mainstay.api.meta import FINALIZER
 from mainstay.core import reasons
 from mainstay.core.unit import UnitState
 from mainstay.runtime.fake import FakeRuntime
+from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell.kube import ApiError
 from mainstay.shell.runs import RunReconciler
 from mainstay.shell.store import Object, Store
+from mainstay.shell.strategies.index import StrategyIndex
+from mainstay.shell.strategies.sources import Sources
+from mainstay.shell.strategies.views import Views
 
 KEY = ("d", "bot")
 UNIT = "d.bot"
@@ -88,7 +93,9 @@ class Site:
         self.store.put_run(self.api.store("strategyruns", a_run()))
         pool = {"metadata": {"name": "default", "uid": "p", "resourceVersion": "3"}}
         self.store.pools.put({**pool, "spec": {"ranges": [{"first": 8000, "last": 8002}]}})
-        self.reconciler = RunReconciler(self.store, self.api, self.runtime, Silent())  # type: ignore[arg-type]
+        index, shelf = StrategyIndex(), FakeShelf()
+        views = Views(self.store, index, Sources(Path("/"), self.store, index, shelf), shelf)
+        self.reconciler = RunReconciler(self.store, self.api, self.runtime, views, Silent())  # type: ignore[arg-type]
 
     async def settle(self) -> None:
         for _ in range(5):

@@ -18,6 +18,7 @@ from tests.unit.shell.test_shutdown import Api, operating, served, value
 
 from mainstay.core.unit import UnitState
 from mainstay.runtime.fake import FakeRuntime
+from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell import endpoints
 from mainstay.shell.endpoints import Endpoints
 from mainstay.shell.kube import ApiError, Kube
@@ -38,7 +39,7 @@ def bare() -> Operator:
     class NoKube:
         """Takes hooks."""
 
-    return Operator(NoKube(), FakeRuntime(), FakeRuntime())  # type: ignore[arg-type]
+    return Operator(NoKube(), FakeRuntime(), FakeRuntime(), FakeShelf())  # type: ignore[arg-type]
 
 
 def families(of: Metrics) -> dict[str, Any]:
@@ -217,7 +218,7 @@ async def test_failures_are_counted_as_errors_and_retries():
     runtime = FakeRuntime()
     runtime.available = False
     async with served(Api()) as kube:
-        working = Operator(kube, FakeRuntime(), FakeRuntime())
+        working = Operator(kube, FakeRuntime(), FakeRuntime(), FakeShelf())
         await working.start()
         working._runs._gatherer._runtime = runtime
         working.queue.add(("run", "d", "bot"))
@@ -283,7 +284,7 @@ async def asked(working: Operator, kube: Kube) -> AsyncIterator[Any]:
 async def test_probes_from_the_start_to_the_end(monkeypatch: pytest.MonkeyPatch):
     api, runtime = Api(), FakeRuntime()
     async with served(api) as kube:
-        working = Operator(kube, runtime, FakeRuntime())
+        working = Operator(kube, runtime, FakeRuntime(), FakeShelf())
         async with asked(working, kube) as ask:
             assert await ask("/healthz") == (200, "ok\n")
             assert await ask("/readyz") == (503, "starting: what exists is not known yet\n")

@@ -18,6 +18,7 @@ from mainstay.api.meta import FINALIZER
 from mainstay.cli import operator as command
 from mainstay.cli import system
 from mainstay.runtime.fake import FakeRuntime
+from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell import operator as operators
 from mainstay.shell import queue as queues
 from mainstay.shell import writes
@@ -94,7 +95,7 @@ async def served(api: Api) -> AsyncIterator[Kube]:
 @asynccontextmanager
 async def operating(api: Api, runtime: FakeRuntime | None = None) -> AsyncIterator[Operator]:
     async with served(api) as kube:
-        operator = Operator(kube, runtime or FakeRuntime(), FakeRuntime())
+        operator = Operator(kube, runtime or FakeRuntime(), FakeRuntime(), FakeShelf())
         await operator.start()
         try:
             yield operator

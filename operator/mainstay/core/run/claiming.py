@@ -9,6 +9,7 @@ from mainstay.core.run import ports
 from mainstay.core.run.ending import give_back, stop_because
 from mainstay.core.run.outlook import outlook, settle
 from mainstay.core.snapshot import RunSnapshot, Wish
+from mainstay.core.strategy.resolve import short
 from mainstay.core.unit import UnitState
 
 RunPlan = Plan[StrategyRunStatus]
@@ -19,8 +20,8 @@ FOREIGN_PORT_RETRY_SECONDS = 5.0
 
 def begin(s: RunSnapshot) -> RunPlan:
     """Claim the next attempt, or say why there can't be one. Nothing of the unit lives."""
-    if s.inputs.problem:
-        return _pending(s, *s.inputs.problem, stalled=True)
+    if s.blocked:
+        return _pending(s, *s.blocked, stalled=s.blocked[0] != reasons.STRATEGY_PENDING)
     choice = ports.choose(s)
     if isinstance(choice, ports.NoPort):
         return _pending(
@@ -30,27 +31,59 @@ def begin(s: RunSnapshot) -> RunPlan:
             stalled=choice.needs_person,
             port_trouble=(choice.reason, choice.message),
         )
-    latest = max(
-        s.status.attempt, s.unit.attempt
-    )  # a restored API server forgets attempts, the unit does not
-    attempt = max(1, s.status.attempt if unused_claim(s) else latest + 1)
-    claim = outlook(
+    attempt = max(1, s.status.attempt if unused_claim(s) else _latest(s) + 1)
+    words = f"starting attempt {attempt}" + (f" on port {choice}" if choice else "")
+    return settle(s, _claim(s, attempt, choice, reasons.STARTING, words), Wait(poll=True))
+
+
+def roll(s: RunSnapshot, reason: str) -> RunPlan:
+    """Replace what lives. Where its port stays, the claim on the next attempt is also what ends the present one."""
+    if not _keeps_port(s):
+        return stop_because(s, reason)
+    attempt = _latest(s) + 1
+    code = f", {s.strategy.use.name} {short(s.strategy.use.hash)}" if s.strategy.use else ""
+    words = f"restarting as attempt {attempt}{code}: {_ROLLS[reason]}"
+    return Write(_claim(s, attempt, s.status.port, reason, words))
+
+
+_ROLLS = {
+    reasons.RESTART_REQUESTED: "restartNonce was changed",
+    reasons.INPUTS_CHANGED: "its declaration was changed",
+    reasons.STRATEGY_CHANGED: "its strategy was changed",
+}
+
+
+def _keeps_port(s: RunSnapshot) -> bool:
+    api, port = s.spec.control_api, s.status.port
+    if api is None or port is None:
+        return api is None and port is None
+    held = any(lease.port == port for lease in s.leases)
+    return held and port in s.ports.ports and api.port in (None, port) and port not in s.ports.taken
+
+
+def _latest(s: RunSnapshot) -> int:
+    """A restored API server forgets attempts, the unit does not."""
+    return max(s.status.attempt, s.unit.attempt)
+
+
+def _claim(s: RunSnapshot, attempt: int, port: int | None, reason: str, words: str) -> StrategyRunStatus:
+    return outlook(
         s,
         RunPhase.STARTING,
-        reasons.STARTING,
-        f"starting attempt {attempt}" + (f" on port {choice}" if choice else ""),
+        reason,
+        words,
         changes={
-            "port": choice,
+            "port": port,
             "attempt": attempt,
             "restarts": 0,
-            "inputs_hash": s.inputs.hash,
+            "inputs_hash": s.inputs_hash,
+            "strategy": s.strategy.use,
             "handled_restart_nonce": s.spec.restart_nonce,
             "process": None,
             "started_at": None,
             "stopped_at": None,
         },
     )
-    return settle(s, claim, Wait(poll=True))
 
 
 def unused_claim(s: RunSnapshot) -> bool:
@@ -81,7 +114,7 @@ def _pending(
 def launch(s: RunSnapshot) -> RunPlan:
     """Under a claim that was never started: the lease, then the start. A port that was lost is chosen anew."""
     port = s.status.port
-    if s.rolls or s.inputs.problem or (port is None) != (s.spec.control_api is None):
+    if s.rolls or s.blocked or (port is None) != (s.spec.control_api is None):
         return begin(s)
     for lease in s.leases:
         if lease.port != port:

@@ -7,7 +7,7 @@ from typing import assert_never
 from mainstay.api.strategyrun import RunPhase, StrategyRunStatus
 from mainstay.core import reasons
 from mainstay.core.plan import Act, AddFinalizer, Plan, RemoveUnit, Wait, Write
-from mainstay.core.run.claiming import begin, launch, unused_claim
+from mainstay.core.run.claiming import begin, launch, roll, unused_claim
 from mainstay.core.run.ending import at_rest, ending, stop_because, teardown
 from mainstay.core.run.living import ended, living
 from mainstay.core.run.outlook import outlook, settle
@@ -49,7 +49,9 @@ def _claimed(s: RunSnapshot) -> RunPlan:
     if s.unit.attempt < s.status.attempt:
         # An earlier attempt still lives. The claim on a later one is what authorises its end.
         return ending(s) if s.status.phase is RunPhase.STARTING else stop_because(s, reasons.SUPERSEDED)
-    return stop_because(s, s.rolls) if s.rolls else living(s)
+    if s.strategy.stop:
+        return stop_because(s, reasons.STRATEGY_DELETED)
+    return roll(s, s.rolls) if s.rolls else living(s)
 
 
 def _stopping(s: RunSnapshot) -> RunPlan:
@@ -118,7 +120,8 @@ def _adopt(s: RunSnapshot) -> RunPlan:
             changes={
                 "attempt": s.unit.attempt,
                 "port": s.unit.port,
-                "inputs_hash": s.unit.inputs_hash or s.inputs.hash,
+                "inputs_hash": s.unit.inputs_hash or s.inputs_hash,
+                "strategy": s.strategy.use if s.unit.inputs_hash == s.inputs_hash else s.status.strategy,
                 "handled_restart_nonce": s.spec.restart_nonce,
                 "stopped_at": None,
             },

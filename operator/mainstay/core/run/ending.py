@@ -21,6 +21,8 @@ _WORDS = {
     reasons.DELETING: "stopping, the run is being deleted",
     reasons.RESTART_REQUESTED: "stopping, to be started again as restartNonce asks",
     reasons.INPUTS_CHANGED: "stopping, to be started again with what was changed",
+    reasons.STRATEGY_CHANGED: "stopping, to be started again with its strategy as it is now",
+    reasons.STRATEGY_DELETED: "stopping, as its strategy was deleted",
     reasons.PORT_LOST: "stopping, to be started again with a port of its own",
 }
 

@@ -33,7 +33,7 @@ def living(s: RunSnapshot) -> RunPlan:
         return stop_because(s, reasons.STOP_REQUESTED)
     if plan := leased(s):
         return plan
-    if not s.unit.defined and s.unit.state in _DEFINABLE and s.inputs.problem is None:
+    if not s.unit.defined and s.unit.state in _DEFINABLE and s.blocked is None:
         return Act(DefineUnit(s.status.attempt, s.status.port, s.status.inputs_hash or ""))
     return _should_pause(s) if s.wish is Wish.PAUSE else _should_run(s)
 
@@ -99,9 +99,9 @@ def _serving(s: RunSnapshot) -> RunPlan:
         return settle(s, status, Wait(float(readiness.period_seconds) if readiness else None))
     why = s.probe.message if s.probe else "not asked yet"
     phase = s.status.phase if s.status.phase in (RunPhase.RUNNING, RunPhase.RESUMING) else RunPhase.STARTING
-    if s.inputs.problem is not None:
+    if s.blocked is not None:
         return settle(s, _settled(s, phase, "", "", serving=False), Wait(poll=True))
-    if s.reason == reasons.STARTING and _age(s) < PATIENCE_SECONDS:
+    if s.reason in (reasons.STARTING, *reasons.ROLLS) and _age(s) < PATIENCE_SECONDS:
         return Wait(
             poll=True
         )  # most programs listen within a moment; only waiting for longer is worth a write
@@ -135,9 +135,9 @@ def _age(s: RunSnapshot) -> float:
 def _settled(s: RunSnapshot, phase: RunPhase, reason: str, words: str, *, serving: bool) -> StrategyRunStatus:
     """Running or paused as asked; not Ready while what is asked now could never be started."""
     changes = seen_process(s)
-    if s.inputs.problem is None:
+    if s.blocked is None:
         return outlook(s, phase, reason, words, serving=serving, changes=changes)
-    why, what = s.inputs.problem
+    why, what = s.blocked
     words = f"{what} The process started before goes on."
     return outlook(s, phase, why, words, ready=False, serving=serving, stalled=True, changes=changes)
 

@@ -15,6 +15,7 @@ from mainstay.api.strategyrun import RunPhase, StrategyRunStatus
 from mainstay.core import reasons
 from mainstay.core.plan import Plan, Wait, Write
 from mainstay.core.snapshot import RunSnapshot
+from mainstay.core.strategy.resolve import same_program
 
 _SETTLED = (RunPhase.RUNNING, RunPhase.PAUSED, RunPhase.STOPPED)
 _HOLDS_PORT = (
@@ -50,6 +51,7 @@ def outlook(
             "observed_generation": generation,
             "run_id": s.status.run_id or s.spec.run_id or s.uid,
             "phase": phase,
+            **_in_whose_place(s),
             **(changes or {}),
             **({} if s.live else {"process": None}),
         }
@@ -73,6 +75,8 @@ def outlook(
             conditions.append(condition("PortAllocated", True, reasons.LEASED, str(status.port)))
         else:
             conditions.append(condition("PortAllocated", False, reasons.RELEASED))
+    if s.strategy.told is not None:
+        conditions.append(condition("StrategyResolved", *s.strategy.told))
     if s.unit.held_locally:
         conditions.append(
             condition(
@@ -89,6 +93,12 @@ def outlook(
             "conditions": merge(s.status.conditions, conditions, s.now),
         }
     )
+
+
+def _in_whose_place(s: RunSnapshot) -> Mapping[str, Any]:
+    """Whether it is a fallback may change while the same code goes on."""
+    use = s.strategy.use
+    return {"strategy": use} if use is not None and same_program(use, s.status.strategy) else {}
 
 
 def _ready(s: RunSnapshot, phase: RunPhase, ready: bool | None) -> ConditionStatus:

@@ -33,13 +33,41 @@ _WARNINGS = {
     reasons.CONFIG_MAP_NOT_FOUND,
     reasons.CONFIG_INVALID,
     reasons.RUNTIME_UNAVAILABLE,
+    reasons.STRATEGY_NOT_FOUND,
+    reasons.STRATEGY_DELETED,
+    reasons.STRATEGY_INVALID,
+    reasons.REVISION_NOT_FOUND,
+    reasons.SNAPSHOT_LOST,
 }
+_BLOCKING = {
+    reasons.STRATEGY_NOT_FOUND,
+    reasons.STRATEGY_DELETED,
+    reasons.REVISION_NOT_FOUND,
+}
+"""Told by Ready already."""
 _SILENT = {reasons.NOT_READY, reasons.STARTING, reasons.PAUSING, reasons.RESUMING}
 """Steps on the way: what they lead to is told instead."""
 
 
 def events(old: StrategyRunStatus, new: StrategyRunStatus) -> tuple[Event, ...]:
     """What happened between two statuses that is worth telling."""
+    return (*_strategy(old, new), *_turn(old, new))
+
+
+def _strategy(old: StrategyRunStatus, new: StrategyRunStatus) -> tuple[Event, ...]:
+    """Which code it has, where that is not what it asked for, and that it is again."""
+    before, after = find(old.conditions, "StrategyResolved"), find(new.conditions, "StrategyResolved")
+    if after is None or after.reason in _BLOCKING:
+        return ()
+    if before is None or (before.reason, before.message) == (after.reason, after.message):
+        return ()
+    if after.status == "True":
+        return () if before.status == "True" else (Event("Normal", reasons.STRATEGY_RESTORED, after.message),)
+    quiet = after.reason in (reasons.UPDATE_WAITING, reasons.UPDATE_IGNORED, reasons.STRATEGY_PENDING)
+    return (Event("Normal" if quiet else "Warning", after.reason, after.message),)
+
+
+def _turn(old: StrategyRunStatus, new: StrategyRunStatus) -> tuple[Event, ...]:
     before, after = find(old.conditions, "Ready"), find(new.conditions, "Ready")
     if after is None or (before is not None and before.reason == after.reason):
         return ()

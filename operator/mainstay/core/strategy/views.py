@@ -26,7 +26,8 @@ class FileView:
     hash: str  # sha256:<64 hex digits>
     md5: str  # 32 hex digits
     size: int  # bytes
-    modified_at: float  # wall clock, seconds since the epoch
+    modified_at: float | None = None  # wall clock, seconds since the epoch; None where the source doesn't say
+    config_map: str = ""  # the ConfigMap that has it under the key `file`; empty for files
 
 
 @dataclass(frozen=True, slots=True)

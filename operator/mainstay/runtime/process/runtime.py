@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mainstay.api.program import Readiness, RestartPolicyType
@@ -81,6 +81,15 @@ class ProcessRuntime:
         await self._stopper.close()
         await self._batcher.close()
         await self._scope.supervisor.close()
+
+    async def strategies(self) -> Collection[str]:
+        """See Runtime."""
+        return await asyncio.to_thread(self._strategies)
+
+    def _strategies(self) -> set[str]:
+        specs = (self._dir.unit(name).spec() for name in self._dir.unit_names())
+        hashes = {spec.env.get("STRATEGY_HASH", "") for spec in specs if spec is not None}
+        return hashes - {""}
 
     async def shut_down_scope(self, stop_units: bool) -> None:
         """For `mainstay down`. With `stop_units`: TERM every unit, KILL after its grace, end supervisord.

@@ -1,0 +1,165 @@
+"""decide() for one Strategy: keep the bytes, then say that they are offered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mainstay.api.conditions import Condition, condition, find, merge
+from mainstay.api.strategy import Revision, Strategy, StrategyStatus, UsedBy
+from mainstay.core import reasons
+from mainstay.core.plan import Act, DeleteStrategy, KeepSnapshot, Plan, Wait, Write
+from mainstay.core.run.story import Event
+from mainstay.core.strategy.resolve import short
+
+StrategyPlan = Plan[StrategyStatus]
+
+COUNT_SECONDS = 1.0
+"""usedBy is written at most this often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What the source has now."""
+
+    file: str
+    hash: str
+    md5: str
+    size: int
+    modified_at: float | None = None  # wall clock; None where the source doesn't say
+    problem: str | None = None  # why it can't be run
+
+
+@dataclass(frozen=True, slots=True)
+class StrategySnapshot:
+    """One strategy, its source and its users as of one moment."""
+
+    strategy: Strategy
+    now: datetime
+    content: Content | None  # None: the source has it not
+    used_by: UsedBy
+    kept: frozenset[str] = (
+        frozenset()
+    )  # hashes whose bytes are in the snapshot store, of those that matter here
+    missing: str = ""  # why there is no content, in words
+    unknown: bool = False  # the source has not been read, or can't be
+    orphaned: bool = False  # the library that made it is gone
+    namesake: str = ""  # an older object of the same strategy name in this library
+    history: int = 10
+    counted_seconds_ago: float = COUNT_SECONDS
+
+
+def decide(s: StrategySnapshot) -> StrategyPlan:
+    """What to do next. Pure."""
+    meta = s.strategy.metadata
+    if meta.deletion_timestamp is not None:
+        return Wait()
+    if s.orphaned and not s.strategy.spec.users:
+        return Act(DeleteStrategy(meta.name, meta.uid))
+    if s.unknown and not s.orphaned:
+        return _count(s)
+    content = s.content
+    if content is not None and content.problem is None and not s.namesake and content.hash not in s.kept:
+        return Act(KeepSnapshot(content.file, content.hash))
+    status = outlook(s)
+    return Write(status) if status != s.strategy.status else _count(s)
+
+
+def _count(s: StrategySnapshot) -> StrategyPlan:
+    if s.strategy.status.used_by == s.used_by:
+        return Wait()
+    if s.counted_seconds_ago < COUNT_SECONDS:
+        return Wait(COUNT_SECONDS - s.counted_seconds_ago)
+    return Write(s.strategy.status.model_copy(update={"used_by": s.used_by}))
+
+
+def outlook(s: StrategySnapshot) -> StrategyStatus:
+    """The status that tells what is there. Who uses it is counted apart."""
+    old, content = s.strategy.status, s.content
+    generation = s.strategy.metadata.generation
+    ok, reason, words = _verdict(s)
+
+    def said(kind: str, value: bool, what: str = "") -> Condition:
+        return condition(kind, value, reason, what, now=s.now, generation=generation)
+
+    changes: dict[str, object] = {"hash": None, "md5": None, "size": None, "valid": None, "revision": None}
+    if content is not None and not s.namesake:
+        changes = {
+            "hash": content.hash,
+            "md5": content.md5,
+            "size": content.size,
+            "modified_at": _modified(s, content),
+            "valid": content.problem is None,
+            "file": content.file,
+            "revision": _revision(s, content),
+            "revisions": _revisions(s, content),
+        }
+    if content is not None and content.problem is not None and changes.get("revision") is not None:
+        changes["file"] = old.file  # of what is offered
+    wrong = f"{content.file}: {content.problem}" if content is not None and content.problem else words
+    conditions = [
+        said("Ready", ok, words),
+        said("Reconciling", False),
+        said("Stalled", not ok, "" if ok else wrong),
+    ]
+    return old.model_copy(
+        update={
+            "observed_generation": generation,
+            **changes,
+            "conditions": merge(old.conditions, conditions, s.now),
+        }
+    )
+
+
+def _verdict(s: StrategySnapshot) -> tuple[bool, str, str]:
+    content = s.content
+    if s.namesake:
+        words = f"strategy {s.strategy.called} of this library is {s.namesake} already; delete one of them"
+        return False, reasons.NAME_COLLISION, words
+    if content is None:
+        return False, reasons.SOURCE_MISSING, s.missing or "its source is gone"
+    if content.problem is None:
+        return True, reasons.OFFERED, f"revision {short(content.hash)}"
+    kept = _revision(s, content)
+    rest = f"; runs keep the last good code, {short(kept)}" if kept else "; no run can start with it"
+    return False, reasons.STRATEGY_INVALID, f"{content.file}: {content.problem}{rest}"
+
+
+def _revision(s: StrategySnapshot, content: Content) -> str | None:
+    if content.problem is None:
+        return content.hash
+    last = s.strategy.status.revision
+    return last if last in s.kept else None
+
+
+def _revisions(s: StrategySnapshot, content: Content) -> tuple[Revision, ...]:
+    """Newest first. What is offered again comes to the front again."""
+    old = tuple(r for r in s.strategy.status.revisions if r.hash in s.kept)
+    if content.problem is None and (not old or old[0].hash != content.hash):
+        fresh = Revision(hash=content.hash, file=content.file, size=content.size, seen_at=s.now)
+        old = (fresh, *(r for r in old if r.hash != content.hash))
+    return old[: s.history]
+
+
+def _modified(s: StrategySnapshot, content: Content) -> datetime:
+    if content.modified_at is not None:
+        try:
+            return datetime.fromtimestamp(content.modified_at, UTC).replace(microsecond=0)
+        except (OverflowError, OSError, ValueError):  # a file may claim any time
+            return s.now
+    same = s.strategy.status.hash == content.hash
+    return (s.strategy.status.modified_at if same else None) or s.now
+
+
+def events(old: StrategyStatus, new: StrategyStatus) -> tuple[Event, ...]:
+    """What happened to it that is worth telling."""
+    after = find(new.conditions, "Ready")
+    before = find(old.conditions, "Ready")
+    if after is None or (
+        before is not None and (before.reason, before.message) == (after.reason, after.message)
+    ):
+        return ()
+    if after.reason == reasons.OFFERED:
+        words = f"{after.message} is offered" + (f" instead of {short(old.revision)}" if old.revision else "")
+        return (Event("Normal", reasons.OFFERED, words),)
+    return (Event("Warning", after.reason, after.message),)

@@ -1,0 +1,1 @@
+"""StrategyLibraries and Strategies: our copies, who uses what, and their reconcilers."""

@@ -1,0 +1,100 @@
+"""What a run's decision needs to know of strategies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mainstay.api.strategy import Strategy
+from mainstay.api.strategyrun import StrategyInUse, StrategyRef, StrategyRun
+from mainstay.core.snapshot import over
+from mainstay.core.strategy.budget import UserView, allowance, has_turn
+from mainstay.core.strategy.resolve import Resolution, StrategyView, resolve, same_program
+from mainstay.core.strategy.views import Listing
+from mainstay.runtime.base import Shelf
+from mainstay.shell.store import Key, Store
+from mainstay.shell.strategies.index import Name, StrategyIndex
+from mainstay.shell.strategies.sources import Sources
+
+
+class Views:
+    """Resolves a run's strategy, and notes whether it waits for its turn."""
+
+    def __init__(self, store: Store, index: StrategyIndex, sources: Sources, shelf: Shelf) -> None:
+        self._store = store
+        self.index = index
+        self._sources = sources
+        self.shelf = shelf
+
+    def resolution(self, key: Key, run: StrategyRun, *, live: bool) -> Resolution:
+        """What the run is to run now."""
+        ref = run.spec.strategy
+        if ref is None:
+            return Resolution()
+        name = (run.metadata.namespace, ref.library, ref.name)
+        view = self._view(key, run, ref, name)
+        found = resolve(run.spec, run.status.strategy, view, settled=live or over(run.status))
+        (self.index.waiting[name].add if found.waits else self.index.waiting[name].discard)(key)
+        return found
+
+    def _view(self, key: Key, run: StrategyRun, ref: StrategyRef, name: Name) -> StrategyView:
+        known = self._known(run, ref, name)
+        return replace(known, room=self._turn(key, name, known))
+
+    def _known(self, run: StrategyRun, ref: StrategyRef, name: Name) -> StrategyView:
+        strategy, library = self.index.named(name), self.index.library(name[0], name[1])
+        default = library.spec.default if library is not None else None
+        found = strategy is not None and strategy.status.hash is not None
+        return StrategyView(
+            found=found,
+            offered=self.index.offered(name),
+            invalid=_invalid(strategy) if strategy is not None else "",
+            coming=not found and self._coming(strategy, name),
+            default=self.index.offered((name[0], name[1], default)) if default is not None else None,
+            default_name=default,
+            pinned=self._pinned(run, ref, strategy),
+        )
+
+    def _coming(self, strategy: Strategy | None, name: Name) -> bool:
+        """Whether nobody can tell yet that it isn't there: neither it nor its library has been looked at."""
+        if strategy is not None and not strategy.status.conditions:
+            return True
+        library = self.index.library(name[0], name[1])
+        if library is None or library.metadata.deletion_timestamp is not None:
+            return False
+        listing: Listing | None = self._sources.known(library)
+        return listing is None or listing.error is not None or (strategy is None and name[2] in listing.files)
+
+    def _pinned(self, run: StrategyRun, ref: StrategyRef, strategy: Strategy | None) -> StrategyInUse | None:
+        if ref.revision is None or not self.shelf.has(ref.revision):
+            return None
+        known = strategy.status.revisions if strategy is not None else ()
+        file = next((r.file for r in known if r.hash == ref.revision), None)
+        if file is None and run.status.strategy is not None and run.status.strategy.hash == ref.revision:
+            file = run.status.strategy.file
+        return StrategyInUse(name=ref.name, hash=ref.revision, file=file or f"{ref.name}.py")
+
+    def _turn(self, key: Key, name: Name, view: StrategyView) -> bool:
+        library = self.index.library(name[0], name[1])
+        limit = library.spec.rollout.max_unavailable if library is not None else "100%"
+        if limit == "100%":
+            return True
+        users = []
+        for other in self.index.users[name]:
+            known = self.index.user(other)
+            if known is not None and known.running and known.asked == name:
+                users.append(UserView(other, self.index.available(other), self._outdated(other, view)))
+        return has_turn(key, users, allowance(limit, len(users)))
+
+    def _outdated(self, key: Key, view: StrategyView) -> bool:
+        """Whether that run will be restarted too; `view` is that of a run of the same strategy."""
+        run = self._store.run(key)
+        if run is None or run.spec.strategy is None or run.spec.strategy.revision is not None:
+            return False
+        found = resolve(run.spec, run.status.strategy, view, settled=True)
+        return found.use is not None and not same_program(found.use, run.status.strategy)
+
+
+def _invalid(strategy: Strategy) -> str:
+    if strategy.status.valid is not False:
+        return ""
+    return next((c.message for c in strategy.status.conditions if c.type == "Stalled"), "it is invalid")
