@@ -124,7 +124,7 @@ def _object(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
         anything = st.recursive(leaf, lambda x: st.lists(x, max_size=2) | _map(x), max_leaves=4)
         return _map(anything)
     if "additionalProperties" in schema:
-        return _map(values(schema["additionalProperties"]))
+        return _map(values(schema["additionalProperties"]), schema.get("minProperties", 0))
     fields = schema.get("properties", {})
     required = set(schema.get("required", []))
     return st.fixed_dictionaries(
@@ -133,5 +133,5 @@ def _object(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-def _map(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.dictionaries(st.text("abc", min_size=1, max_size=3), inner, max_size=3)
+def _map(inner: st.SearchStrategy[Any], least: int = 0) -> st.SearchStrategy[dict[str, Any]]:
+    return st.dictionaries(st.text("abc", min_size=1, max_size=3), inner, min_size=least, max_size=3)

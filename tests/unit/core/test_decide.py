@@ -65,7 +65,9 @@ STARTING: dict[str, Case] = {
     "stop at once": (unit(U.WAITING), STOP, {}, "Stopping StopRequested 1:8000"),
     "delete at once": (unit(U.WAITING), DELETE, {}, "Stopping Deleting 1:8000"),
     "braked": (unit(U.HELD, held_locally=True), RUN, {}, "Stopping HeldLocally 1:8000"),
-    "changed while it lives": (unit(U.RUNNING), ROLL, {}, "Stopping InputsChanged 1:8000"),
+    "changed while it lives": (unit(U.RUNNING), ROLL, {}, "Starting InputsChanged 2:8000"),
+    "changed while an earlier attempt lives": (unit(U.RUNNING, **OLDER), ROLL, {}, "stop"),
+    "changed before the start": (unit(U.EXITED, **OLDER), ROLL, {}, "Starting Starting 1:8000"),
     "the lease went to another": (
         unit(U.RUNNING),
         RUN,
@@ -120,8 +122,34 @@ RUNNING: dict[str, Case] = {
     "stop": (unit(U.RUNNING), STOP, {}, "Stopping StopRequested 1:8000"),
     "delete": (unit(U.RUNNING), DELETE, {}, "Stopping Deleting 1:8000"),
     "brake": (unit(U.RUNNING, held_locally=True), RUN, {}, "Stopping HeldLocally 1:8000"),
-    "restart": (unit(U.RUNNING), NONCE, {}, "Stopping RestartRequested 1:8000"),
-    "changed": (unit(U.RUNNING), ROLL, {}, "Stopping InputsChanged 1:8000"),
+    "restart": (unit(U.RUNNING), NONCE, {}, "Starting RestartRequested 2:8000"),
+    "changed": (unit(U.RUNNING), ROLL, {}, "Starting InputsChanged 2:8000"),
+    "changed, its lease is lost": (unit(U.RUNNING), ROLL, {"leased": ()}, "Stopping InputsChanged 1:8000"),
+    "changed, its port is another's": (
+        unit(U.RUNNING),
+        ROLL,
+        {"leased": (), "taken": OTHERS},
+        "Stopping InputsChanged 1:8000",
+    ),
+    "changed, its port left the pool": (
+        unit(U.RUNNING),
+        ROLL,
+        {"pool": (8001,)},
+        "Stopping InputsChanged 1:8000",
+    ),
+    "changed to another port": (
+        unit(U.RUNNING),
+        ROLL | {"api": {"port": 8001}},
+        {},
+        "Stopping InputsChanged 1:8000",
+    ),
+    "changed to no port": (unit(U.RUNNING), ROLL | {"api": None}, {}, "Stopping InputsChanged 1:8000"),
+    "changed without a port": (
+        unit(U.RUNNING, port=None),
+        ROLL | {"api": None, "status": {"port": None}},
+        {"leased": ()},
+        "Starting InputsChanged 2:-",
+    ),
     "stop comes before restart": (unit(U.RUNNING), STOP | NONCE, {}, "Stopping StopRequested 1:8000"),
     "an earlier attempt lives": (unit(U.RUNNING, attempt=0), RUN, {}, "Stopping Superseded 1:8000"),
     "the lease vanished": (unit(U.RUNNING), RUN, {"leased": ()}, "lease 8000"),
@@ -143,7 +171,7 @@ PAUSING: dict[str, Case] = {
     "run again": (unit(U.RUNNING, pause_marked=True), RUN, {}, "Resuming Resuming 1:8000"),
     "starts again before its pause": (unit(U.WAITING), PAUSE, {}, "pause"),
     "stop at once": (unit(U.RUNNING), STOP, {}, "Stopping StopRequested 1:8000"),
-    "restart": (unit(U.RUNNING), PAUSE | NONCE, {}, "Stopping RestartRequested 1:8000"),
+    "restart": (unit(U.RUNNING), PAUSE | NONCE, {}, "Starting RestartRequested 2:8000"),
 }
 PAUSED: dict[str, Case] = {
     "found running": (unit(U.RUNNING), PAUSE, {}, "pause"),
@@ -152,7 +180,7 @@ PAUSED: dict[str, Case] = {
     "resume": (unit(U.PAUSED), RUN, {}, "Resuming Resuming 1:8000"),
     "stop": (unit(U.PAUSED), STOP, {}, "Stopping StopRequested 1:8000"),
     "delete": (unit(U.PAUSED), PAUSE | DELETE, {}, "Stopping Deleting 1:8000"),
-    "changed": (unit(U.PAUSED), PAUSE | ROLL, {}, "Stopping InputsChanged 1:8000"),
+    "changed": (unit(U.PAUSED), PAUSE | ROLL, {}, "Starting InputsChanged 2:8000"),
     "the lease vanished": (unit(U.PAUSED), PAUSE, {"leased": ()}, "lease 8000"),
 }
 RESUMING: dict[str, Case] = {

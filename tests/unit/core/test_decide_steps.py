@@ -118,7 +118,7 @@ NONCES = {"raised": (3, 7), "lowered": (7, 3), "from nothing": (None, 7)}
 
 
 @pytest.mark.parametrize(("handled", "nonce"), NONCES.values(), ids=NONCES)
-def test_a_nonce_is_consumed_once_by_the_write_before_the_stop(handled: int | None, nonce: int) -> None:
+def test_a_nonce_is_consumed_once_by_the_claim_before_the_stop(handled: int | None, nonce: int) -> None:
     asked = {"restart_nonce": nonce, "status": {"handled_restart_nonce": handled}}
     world = a_world(RunPhase.RUNNING, unit(U.RUNNING), asked)
     plan = world.decide()
@@ -126,13 +126,19 @@ def test_a_nonce_is_consumed_once_by_the_write_before_the_stop(handled: int | No
     if handled is None:
         assert told(plan) == "Running Running 1:8000"
         return
-    assert told(plan) == "Stopping RestartRequested 1:8000"
+    assert told(plan) == "Starting RestartRequested 2:8000"
     assert plan.status.handled_restart_nonce == nonce
-    world.apply(plan)
-    world.unit = unit(U.EXITED)
-    begun = world.decide()
-    assert told(begun) == "Starting Starting 2:8000"
-    assert world.snapshot().rolls is None
+    expected = ["Starting RestartRequested 2:8000", "stop", "wait 30", "start 2:8000", "poll"]
+    for words in (*expected, "Running Running 2:8000"):
+        plan = world.decide()
+        assert told(plan) == words
+        if isinstance(plan, Wait):
+            world.pass_time(plan.seconds or 1.0)
+        else:
+            world.apply(plan)
+        assert world.snapshot().rolls is None
+        assert set(world.leases) == {PORT}, "its port is kept throughout"
+    assert told(world.decide()) == "wait 10"
 
 
 def test_ready_is_unknown_before_anything_was_settled() -> None:

@@ -22,6 +22,7 @@ from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell import operator as operators
 from mainstay.shell import queue as queues
 from mainstay.shell import writes
+from mainstay.shell.copies import WATCHED
 from mainstay.shell.endpoints import CLOSE_SECONDS
 from mainstay.shell.kube import LEASES, POOLS, RUNS, Kube
 from mainstay.shell.operator import Operator
@@ -30,7 +31,7 @@ from mainstay.shell.writes import Writes
 
 Object = dict[str, Any]
 KEY = ("d", "bot")
-PLURALS = ("portpools", "portleases", "configmaps", "strategyruns", "phasedjobs", "jobbatches")
+PLURALS = WATCHED
 
 
 class Api:
