@@ -42,8 +42,21 @@ from mainstay.runtime import effects
 from mainstay.runtime.base import GONE
 from mainstay.runtime.process import ProcessRuntime
 from mainstay.runtime.process.tasks import ProcessTaskRuntime
+from mainstay.runtime.strategies import Shelf
 from mainstay.shell.copies import WATCHED
-from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, POOLS, RUNS, Kube, core_path, path
+from mainstay.shell.kube import (
+    BATCHES,
+    CONFIG_MAPS,
+    JOBS,
+    LEASES,
+    LIBRARIES,
+    POOLS,
+    RUNS,
+    STRATEGIES,
+    Kube,
+    core_path,
+    path,
+)
 from mainstay.shell.operator import Operator
 
 Object = dict[str, Any]
@@ -117,13 +130,13 @@ class Client:
         """The resourceVersion of every object of ours: what differs later was written."""
         return {
             f"{plural}/{i['metadata']['name']}": i["metadata"]["resourceVersion"]
-            for plural in (RUNS, LEASES, POOLS)
+            for plural in (RUNS, LIBRARIES, STRATEGIES, LEASES, POOLS)
             for i in self.items(plural)
         }
 
     def remove_everything(self) -> None:
         """Every object of ours in every namespace, whatever its finalizers say."""
-        for plural in (BATCHES, JOBS, RUNS, LEASES, POOLS):
+        for plural in (BATCHES, JOBS, RUNS, LIBRARIES, STRATEGIES, LEASES, POOLS):
             for item in self.items(plural):
                 meta = item["metadata"]
                 url = path(plural, meta.get("namespace", ""), meta["name"])
@@ -387,7 +400,7 @@ class Shell:
             task.cancel()
         if tasks:
             loop.run_until_complete(asyncio.wait(tasks, timeout=PATIENCE))
-        for close in (getattr(self, name, None) for name in ("runtime", "tasks", "kube")):
+        for close in (getattr(self, name, None) for name in ("runtime", "tasks", "shelf", "kube")):
             if close is not None:
                 with suppress(Exception, Crash):
                     loop.run_until_complete(close.close())
@@ -403,8 +416,9 @@ class Shell:
         self.kube = await Kube.connect(str(stage.plane.kubeconfig))
         self.runtime = ProcessRuntime(stage.home, "runs", home_id=stage.home_id)
         self.tasks = ProcessTaskRuntime(stage.home, home_id=stage.home_id)
-        self.operator = Operator(self.kube, self.runtime, self.tasks)
-        await asyncio.gather(self.runtime.start_up(), self.tasks.start_up())
+        self.shelf = Shelf(Path(stage.home))
+        self.operator = Operator(self.kube, self.runtime, self.tasks, self.shelf, home=Path(stage.home))
+        await asyncio.gather(self.runtime.start_up(), self.tasks.start_up(), self.shelf.start_up())
         await self.operator.start()
         watches = [asyncio.create_task(self._watch(plural)) for plural in WATCHED]
         self._ready.set()
@@ -553,7 +567,7 @@ class Stage:
             await established(kube, definitions)
 
             async def listed() -> None:
-                for plural in (RUNS, JOBS, BATCHES, LEASES, POOLS):
+                for plural in (RUNS, JOBS, BATCHES, LIBRARIES, STRATEGIES, LEASES, POOLS):
                     await kube.request("GET", path(plural))
 
             await served(listed)

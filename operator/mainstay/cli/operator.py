@@ -126,6 +126,7 @@ async def _main(
 ) -> int:
     from mainstay.runtime.process.runtime import ProcessRuntime
     from mainstay.runtime.process.tasks import ProcessTaskRuntime
+    from mainstay.runtime.strategies import Shelf
     from mainstay.shell.endpoints import Endpoints
     from mainstay.shell.kube import Kube
     from mainstay.shell.operator import SHUTDOWN_SECONDS, Operator
@@ -137,7 +138,8 @@ async def _main(
     admin = await Kube.connect(str(home.kubeconfig)) if embedded else None
     runtime = ProcessRuntime(home.root, "runs", home_id=home.identity(), extra_env=_user_env())
     tasks = ProcessTaskRuntime(home.root, home_id=home.identity(), extra_env=_user_env())
-    worker = Operator(kube, runtime, tasks, ephemeral_ports=_ephemeral_ports())
+    shelf = Shelf(home.root)
+    worker = Operator(kube, runtime, tasks, shelf, home=home.root, ephemeral_ports=_ephemeral_ports())
     worker.metrics.shutdowns.keep(home.root / "shutdowns.json")
     endpoints = Endpoints(worker, kube)
     watches: list[asyncio.Task[Any]] = []
@@ -149,7 +151,7 @@ async def _main(
             await _serve(endpoints, home, *address)
         await kube.wait_ready(API_PATIENCE_SECONDS)
         await _own(home, kube, take_over)
-        await asyncio.gather(runtime.start_up(), tasks.start_up())
+        await asyncio.gather(runtime.start_up(), tasks.start_up(), shelf.start_up())
         await worker.start()
         assert worker.lost is not None
         if admin is not None:
@@ -189,7 +191,7 @@ async def _main(
         stop_watching.set()
         await _ended(watches, END_SECONDS, gently=True)
         home.operator_url.unlink(missing_ok=True)
-        closing = [runtime.close(), tasks.close(), endpoints.close(), kube.close()]
+        closing = [runtime.close(), tasks.close(), shelf.close(), endpoints.close(), kube.close()]
         if admin is not None:
             closing.append(admin.close())
         await _ended([asyncio.ensure_future(one) for one in closing], END_SECONDS, gently=True)

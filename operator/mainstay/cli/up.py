@@ -21,7 +21,7 @@ from mainstay.cli.apply import apply_all, documents, established, served
 from mainstay.cli.console import err, fail, note, out, show, step
 from mainstay.cli.home import Home, data
 from mainstay.cli.options import ContextOption, HomeOption, home_of
-from mainstay.shell.kube import POOLS, RUNS, Kube, path
+from mainstay.shell.kube import LIBRARIES, POOLS, RUNS, Kube, path
 
 if TYPE_CHECKING:
     from mainstay.controlplane.rungs.base import Binaries
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from mainstay.runtime.process.tasks import ProcessTaskRuntime
 
 SAMPLE = "ema-rsi"
+FALLBACK = "EmaRsiStrategy"
+"""The default of a library that `up --strategies` makes, where it has one of that name."""
 
 
 def up(
@@ -48,6 +50,14 @@ def up(
     quickstart: Annotated[
         bool, typer.Option("--quickstart/--no-quickstart", help="Apply the sample bot at the first start.")
     ] = True,
+    strategies: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--strategies",
+            help="Directory of strategies: StrategyLibrary main is made of it, or changed to it.",
+            show_default=False,
+        ),
+    ] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait for the sample bot.")] = 60,
 ) -> None:
     """Start everything: a control plane, the operator and a sample bot. Running it again is harmless."""
@@ -55,19 +65,26 @@ def up(
     _range(ports)
     if kubeconfig is not None and not Path(kubeconfig).is_file():
         fail(f"there is no {kubeconfig}")
+    directory = _directory(strategies) if strategies is not None else None
     place.create()
     if kubeconfig is None and (other := os.environ.get("KUBECONFIG")) and Path(other) != place.kubeconfig:
         note(f"KUBECONFIG is set to {other} and not used; say --kubeconfig to use that cluster")
     with _only_one(place):
         try:
-            asyncio.run(_up(place, kubeconfig, context, ports, quickstart, timeout))
+            asyncio.run(_up(place, kubeconfig, context, ports, quickstart, directory, timeout))
         except KeyboardInterrupt:
             err.print()
             fail("interrupted; what was started goes on. `mainstay down` ends it, `mainstay up` goes on", 130)
 
 
 async def _up(
-    home: Home, kubeconfig: str | None, context: str | None, ports: str, quickstart: bool, timeout: float
+    home: Home,
+    kubeconfig: str | None,
+    context: str | None,
+    ports: str,
+    quickstart: bool,
+    strategies: Path | None,
+    timeout: float,
 ) -> None:
     from mainstay.cli import system as parts
 
@@ -85,6 +102,8 @@ async def _up(
         kube = await Kube.connect(str(admin), context)
         try:
             fresh = await _objects(home, kube, ports, quickstart)
+            if strategies is not None:
+                await _library(kube, strategies)
             with step("operator"):
                 await parts.ensure(system, parts.operator_program(home, operators, embedded=embedded))
                 await parts.operator_works(system, home, 60)
@@ -235,6 +254,28 @@ async def _pool(kube: Kube, ports: str) -> None:
             await kube.create(POOLS, "PortPool", "", body)
 
     await served(make)
+
+
+def _directory(text: str) -> Path:
+    path = Path(text).expanduser().absolute()
+    if not path.is_dir():
+        fail(f"--strategies {text}: there is no directory {path}; make it first")
+    return path
+
+
+async def _library(kube: Kube, directory: Path) -> None:
+    """Have library main look there. What else its spec says, the default included, is the user's."""
+    url = path(LIBRARIES, "default", "main")
+    source = {"directory": str(directory), "configMaps": None}
+    with step(f"strategies of {directory}"):
+        known = await kube.get(url)
+        if known is not None:
+            await kube.patch(url, {"spec": {"source": source}})
+            return
+        default = {"default": FALLBACK} if (directory / f"{FALLBACK}.py").is_file() else {}
+        spec = {"source": {"directory": str(directory)}, **default}
+        body = {"metadata": {"name": "main", "namespace": "default"}, "spec": spec}
+        await kube.create(LIBRARIES, "StrategyLibrary", "default", body)
 
 
 async def _first_run(kube: Kube, fresh: bool, timeout: float) -> None:

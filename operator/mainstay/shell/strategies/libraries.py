@@ -60,6 +60,8 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
         library = self._index.libraries.get(key)
         if library is None:
             self._shelf.watch(key, None)
+            for strategy in self._index.of_library(*key):  # they are nobody's now
+                self.touched((key[0], strategy.metadata.name))
             return None
         if memory.uid != library.metadata.uid:
             memory.uid, memory.counted_at, memory.listing = library.metadata.uid, -1e9, None
