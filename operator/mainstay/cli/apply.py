@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import yaml
 
+from mainstay.api.kinds import KINDS
 from mainstay.shell.kube import ApiError, Kube
 
 SERVED_SECONDS = 30
@@ -25,10 +26,10 @@ _PLURALS = {
     "Namespace": "namespaces",
     "Secret": "secrets",
     "ConfigMap": "configmaps",
-    "PortPool": "portpools",
-    "StrategyRun": "strategyruns",
+    **{kind.name: kind.plural for kind in KINDS},
 }
-_CLUSTER_SCOPED = frozenset(_PLURALS) - {"Secret", "ConfigMap", "StrategyRun"}
+_NAMESPACED = {"Secret", "ConfigMap", *(kind.name for kind in KINDS if kind.scope == "Namespaced")}
+_CLUSTER_SCOPED = frozenset(_PLURALS) - _NAMESPACED
 
 
 def documents(*paths: Path) -> Iterator[dict[str, Any]]:

@@ -90,6 +90,7 @@ class Operator:
         self.store.run_changed = self.strategies.saw_run
         self.strategies.users_changed = self._wakes.users_soon
         self.strategies.turn_came = self._wakes.waiting_for_turn
+        self._libraries.changed = self._strategies.changed = self._wakes.changed
         self._libraries.touched = lambda key: self.queue.add(("strategy", *key))
         self._strategies.stale = lambda key: self.queue.add(("library", *key))
         self._runs.snapshot_lost = self._wakes.strategy_of

@@ -43,9 +43,12 @@ _BLOCKING = {
     reasons.STRATEGY_NOT_FOUND,
     reasons.STRATEGY_DELETED,
     reasons.REVISION_NOT_FOUND,
+    reasons.STRATEGY_PENDING,
 }
-"""Told by Ready already."""
-_SILENT = {reasons.NOT_READY, reasons.STARTING, reasons.PAUSING, reasons.RESUMING}
+"""Told by Ready already, or not worth telling."""
+_MAKESHIFT = {reasons.STRATEGY_INVALID, reasons.FALLBACK_IN_USE, reasons.LAST_GOOD_IN_USE}
+"""It runs something else than it asked for."""
+_SILENT = {reasons.STRATEGY_PENDING, reasons.NOT_READY, reasons.STARTING, reasons.PAUSING, reasons.RESUMING}
 """Steps on the way: what they lead to is told instead."""
 
 
@@ -62,8 +65,9 @@ def _strategy(old: StrategyRunStatus, new: StrategyRunStatus) -> tuple[Event, ..
     if before is None or (before.reason, before.message) == (after.reason, after.message):
         return ()
     if after.status == "True":
-        return () if before.status == "True" else (Event("Normal", reasons.STRATEGY_RESTORED, after.message),)
-    quiet = after.reason in (reasons.UPDATE_WAITING, reasons.UPDATE_IGNORED, reasons.STRATEGY_PENDING)
+        missed = before.reason in _MAKESHIFT
+        return (Event("Normal", reasons.STRATEGY_RESTORED, after.message),) if missed else ()
+    quiet = after.reason in (reasons.UPDATE_WAITING, reasons.UPDATE_IGNORED)
     return (Event("Normal" if quiet else "Warning", after.reason, after.message),)
 
 

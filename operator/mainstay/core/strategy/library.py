@@ -104,6 +104,9 @@ def _wanted(s: LibrarySnapshot) -> tuple[dict[str, FileView], list[FileProblem]]
         elif known is not None and not known.ours:
             words = f"Strategy {name} exists already and is not this library's; delete it, or rename the file"
             collisions.append(FileProblem(view.file, reasons.NAME_COLLISION, words))
+        elif known is not None and known.registered and known.name != view.name:
+            words = f"its object would be {name}, which stays for those registered with {known.name}; rename the file"
+            collisions.append(FileProblem(view.file, reasons.NAME_COLLISION, words))
         elif name in s.refused:
             collisions.append(FileProblem(view.file, reasons.NAME_INVALID, s.refused[name]))
         else:
@@ -199,6 +202,8 @@ def _default(s: LibrarySnapshot, said: Say) -> Condition:
         return said("DefaultAvailable", False, reasons.NO_DEFAULT, words)
     if any(o.name == default and o.offered for o in s.objects.values()):
         return said("DefaultAvailable", True, reasons.DEFAULT_OFFERED, default)
+    if default in s.listing.files and all(o.valid is None for o in s.objects.values() if o.name == default):
+        return said("DefaultAvailable", False, reasons.SCANNING, f"{default} is being read")
     words = f"there is no valid {default}: users of a deleted strategy keep its last code"
     return said("DefaultAvailable", False, reasons.DEFAULT_NOT_FOUND, words)
 
@@ -215,6 +220,6 @@ def events(old: StrategyLibraryStatus, new: StrategyLibraryStatus) -> tuple[Even
         if after.status == "True":
             if before is not None:
                 told.append(Event("Normal", after.reason, after.message))
-        elif after.reason != reasons.NO_DEFAULT:
+        elif after.reason not in (reasons.NO_DEFAULT, reasons.SCANNING):
             told.append(Event("Warning", after.reason, after.message))
     return tuple(told)

@@ -43,6 +43,7 @@ class StrategySnapshot:
     )  # hashes whose bytes are in the snapshot store, of those that matter here
     missing: str = ""  # why there is no content, in words
     unknown: bool = False  # the source has not been read, or can't be
+    owned: bool = False  # a library made it, and deletes it when its file is gone
     orphaned: bool = False  # the library that made it is gone
     namesake: str = ""  # an older object of the same strategy name in this library
     history: int = 10
@@ -56,9 +57,10 @@ def decide(s: StrategySnapshot) -> StrategyPlan:
         return Wait()
     if s.orphaned and not s.strategy.spec.users:
         return Act(DeleteStrategy(meta.name, meta.uid))
-    if s.unknown and not s.orphaned:
-        return _count(s)
     content = s.content
+    doomed = content is None and s.owned and not s.strategy.spec.users
+    if (s.unknown or doomed) and not s.orphaned:
+        return _count(s)
     if content is not None and content.problem is None and not s.namesake and content.hash not in s.kept:
         return Act(KeepSnapshot(content.file, content.hash))
     status = outlook(s)

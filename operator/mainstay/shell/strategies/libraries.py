@@ -17,6 +17,7 @@ from mainstay.core.strategy.library import LibrarySnapshot, StrategyObject, deci
 from mainstay.core.strategy.names import object_name
 from mainstay.core.strategy.views import Listing
 from mainstay.runtime.base import Shelf
+from mainstay.shell.copies import Changed
 from mainstay.shell.jobs.gather import now
 from mainstay.shell.kube import CONFLICTS, LIBRARIES, STRATEGIES, ApiError, ApiUnavailableError, Kube, path
 from mainstay.shell.reconcile import Memory, Reconciler
@@ -50,8 +51,10 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
         self._sources = sources
         self._shelf = shelf
         self._recorder = recorder
+        self.changed: Changed = lambda *_: None
+        """Called for every change that was learned here: the watch tells nothing new of it."""
         self.touched: Callable[[Key], None] = lambda _: None
-        """Called with a strategy that was made or deleted here, or whose file changed."""
+        """Called with a strategy whose file changed, or that has no library any more."""
 
     def _memory(self) -> LibraryMemory:
         return LibraryMemory()
@@ -120,7 +123,11 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
         return snapshot.library.metadata.resource_version
 
     def _put(self, obj: Object) -> bool:
-        return self._index.libraries.put(obj)
+        before = self._objects.objects.get(key_of(obj))
+        news = self._index.libraries.put(obj)
+        if news:
+            self.changed(LIBRARIES, False, obj, before)
+        return news
 
     def _drop(self, obj: Object) -> bool:
         return self._index.libraries.drop(obj)
@@ -159,7 +166,7 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
                 known = self._index.strategies.objects.get((key[0], name))
                 if known is not None and known["metadata"]["uid"] == uid:
                     self._index.drop_strategy(known)
-                    self.touched((key[0], name))
+                    self.changed(STRATEGIES, True, known, known)
             case _:
                 raise AssertionError(action)
 
@@ -185,8 +192,9 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
         self._take(obj)
 
     def _take(self, obj: Object) -> None:
-        self._index.put_strategy(obj)
-        self.touched(key_of(obj))
+        before = self._index.strategies.objects.get(key_of(obj))
+        if self._index.put_strategy(obj):
+            self.changed(STRATEGIES, False, obj, before)
 
 
 def _source(action: CreateStrategy | SetSource) -> dict[str, Any]:

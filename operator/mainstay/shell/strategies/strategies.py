@@ -10,11 +10,12 @@ from mainstay.api.strategy import USERS_SHOWN, Strategy, StrategyStatus, UsedBy
 from mainstay.core.plan import Action, DeleteStrategy, KeepSnapshot, Plan
 from mainstay.core.strategy.strategy import StrategySnapshot, decide, events
 from mainstay.runtime.base import Shelf, SourceChangedError
+from mainstay.shell.copies import Changed
 from mainstay.shell.jobs.gather import now
 from mainstay.shell.kube import LIBRARIES, STRATEGIES, Kube, path
 from mainstay.shell.reconcile import Memory, Reconciler
 from mainstay.shell.recorder import Recorder
-from mainstay.shell.store import Key, Object
+from mainstay.shell.store import Key, Object, key_of
 from mainstay.shell.strategies.index import StrategyIndex
 from mainstay.shell.strategies.sources import Found, Sources, content
 
@@ -41,6 +42,8 @@ class StrategyReconciler(Reconciler[StrategySnapshot, StrategyStatus, StrategyMe
         self._sources = sources
         self._shelf = shelf
         self._recorder = recorder
+        self.changed: Changed = lambda *_: None
+        """Called for every change that was learned here: the watch tells nothing new of it."""
         self.stale: Callable[[Key], None] = lambda _: None
         """Called with a library that has to be read again."""
 
@@ -66,6 +69,7 @@ class StrategyReconciler(Reconciler[StrategySnapshot, StrategyStatus, StrategyMe
         namesake = self._index.named((key[0], strategy.spec.library, strategy.called))
         what = content(found, problem)
         hashes = {r.hash for r in strategy.status.revisions} | {strategy.status.revision or ""}
+        owned = owning_library(self._objects.objects[key]) is not None
         hashes.add(what.hash if what is not None else "")
         return StrategySnapshot(
             strategy=strategy,
@@ -75,7 +79,8 @@ class StrategyReconciler(Reconciler[StrategySnapshot, StrategyStatus, StrategyMe
             kept=frozenset(h for h in hashes if h and self._shelf.has(h)),
             missing=found.missing,
             unknown=found.unknown,
-            orphaned=library is None and owning_library(self._objects.objects[key]) is not None,
+            orphaned=library is None and owned,
+            owned=owned,
             namesake=""
             if namesake is None or namesake.metadata.uid == strategy.metadata.uid
             else namesake.metadata.name,
@@ -115,10 +120,17 @@ class StrategyReconciler(Reconciler[StrategySnapshot, StrategyStatus, StrategyMe
         return snapshot.strategy.metadata.resource_version
 
     def _put(self, obj: Object) -> bool:
-        return self._index.put_strategy(obj)
+        before = self._objects.objects.get(key_of(obj))
+        news = self._index.put_strategy(obj)
+        if news:
+            self.changed(STRATEGIES, False, obj, before)
+        return news
 
     def _drop(self, obj: Object) -> bool:
-        return self._index.drop_strategy(obj)
+        news = self._index.drop_strategy(obj)
+        if news:
+            self.changed(STRATEGIES, True, obj, obj)
+        return news
 
     def _written(self, snapshot: StrategySnapshot, status: StrategyStatus, obj: Object) -> None:
         meta = snapshot.strategy.metadata
