@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.unit.core.worlds import UID, a_run
 
+from mainstay.api.strategyrun import StrategyInUse
+from mainstay.core.expand import expand
 from mainstay.core.plan import DefineUnit, StartUnit
+from mainstay.core.unit import UnitSpec
 from mainstay.core.unitspec import SourceNotFoundError, Sources, secret_refs, unit_spec
 
 START = StartUnit(attempt=4, port=8001, inputs_hash="sha256:x", paused=True)
@@ -118,3 +123,64 @@ def test_secrets_are_in_no_repr() -> None:
     assert spec.env["V"] == "s3cret"
     assert spec.config == b"s3cret"
     assert "s3cret" not in repr(spec) + repr(SOURCES)
+
+
+# --- with a strategy
+
+USE = StrategyInUse(name="Safe", hash="sha256:" + "ab" * 32, file="Safe.py", fallback=True)
+PLACE = "/snap/abab/Safe.py"
+
+
+def with_use(**spec: Any) -> UnitSpec:
+    run = a_run(strategy={"name": "Ema"}, status={"strategy": USE}, **spec)
+    return unit_spec(run, START, replace(SOURCES, strategy_path=PLACE))
+
+
+def test_a_program_is_told_the_strategy_in_use() -> None:
+    """The fallback's name and path where a fallback is in use, not those of what was asked."""
+    mine = [{"name": "STRATEGY_NAME", "value": "mine"}, {"name": "A", "value": "1"}]
+    spec = with_use(program={"command": ["bot"], "env": mine})
+    assert spec.env == {
+        "A": "1",
+        "RUN_ID": UID,
+        "STRATEGY_NAME": "Safe",
+        "STRATEGY_PATH": PLACE,
+        "STRATEGY_HASH": USE.hash,
+    }
+
+
+def test_arguments_are_left_to_the_launcher_which_knows_the_environment() -> None:
+    spec = with_use(
+        program={"command": ["bot"], "args": ["--strategy=$(STRATEGY_PATH)", "$$(STRATEGY_NAME)"]}
+    )
+    assert spec.argv == ("bot", "--strategy=$(STRATEGY_PATH)", "$$(STRATEGY_NAME)")
+    assert expand(spec.argv[1], spec.env) == f"--strategy={PLACE}"
+    assert expand(spec.argv[2], spec.env) == "$(STRATEGY_NAME)"
+
+
+VALUES: dict[str, tuple[Any, Any]] = {
+    "a text": ("$(STRATEGY_NAME)", "Safe"),
+    "within a text": ("run $(STRATEGY_NAME) at $(STRATEGY_PATH)", f"run Safe at {PLACE}"),
+    "its hash": ("$(STRATEGY_HASH)", USE.hash),
+    "a list": (["$(STRATEGY_NAME)", 1, None, True], ["Safe", 1, None, True]),
+    "deep": ({"a": [{"b": ["$(STRATEGY_NAME)"]}]}, {"a": [{"b": ["Safe"]}]}),
+    "escaped": ("$$(STRATEGY_NAME)", "$(STRATEGY_NAME)"),
+    "unknown": ("$(HOME) $(CONTROL_API_PORT)", "$(HOME) $(CONTROL_API_PORT)"),
+    "a dollar": ("5 $", "5 $"),
+    "a key": ({"$(STRATEGY_NAME)": 1}, {"$(STRATEGY_NAME)": 1}),
+    "a number": (1.5, 1.5),
+}
+
+
+@pytest.mark.parametrize(("value", "expected"), VALUES.values(), ids=VALUES)
+def test_config_values_tell_the_strategy_in_use(value: Any, expected: Any) -> None:
+    spec = with_use(config={"format": "JSON", "values": {"v": value}})
+    assert json.loads(spec.config or b"") == {"v": expected}
+
+
+@pytest.mark.parametrize("value", [value for value, _ in VALUES.values()], ids=VALUES)
+def test_without_a_strategy_nothing_is_expanded(value: Any) -> None:
+    run = a_run(config={"format": "JSON", "values": {"v": value}})
+    spec = unit_spec(run, START, SOURCES)
+    assert json.loads(spec.config or b"") == {"v": value}
+    assert not any(name.startswith("STRATEGY_") for name in spec.env)
