@@ -18,6 +18,7 @@ from mainstay.cli.resume import resume
 from mainstay.cli.status import env, status
 from mainstay.cli.up import down, up
 from mainstay.cli.verbs import pause, restart, run, start
+from mainstay.cli.verify import verify
 
 app = typer.Typer(
     name="mainstay",
@@ -45,7 +46,7 @@ def root(
 
 _NAMES: dict[Callable[..., None], str] = {input_: "input"}
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "On this machine": (up, down, status, env),
+    "On this machine": (up, down, status, verify, env),
     "Runs and jobs": (start, pause, resume, logs),
     "Runs": (run, stop, restart, release),
     "Jobs": (input_, cancel),

@@ -1,14 +1,14 @@
-"""What a name on the command line stands for: NAME is a run; job/NAME and batch/NAME say so."""
+"""What a name on the command line stands for: NAME is a run; job/NAME, batch/NAME and so on say what they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NoReturn
 
 from mainstay.cli.console import fail
-from mainstay.shell.kube import BATCHES, JOBS, RUNS
+from mainstay.shell.kube import BATCHES, JOBS, LIBRARIES, RUNS, STRATEGIES
 
 
 class Kind(Enum):
@@ -17,6 +17,8 @@ class Kind(Enum):
     RUN = ("run", "StrategyRun", RUNS, "srun")
     JOB = ("job", "PhasedJob", JOBS, "pjob")
     BATCH = ("batch", "JobBatch", BATCHES, "jbatch")
+    STRATEGY = ("strategy", "Strategy", STRATEGIES, "strat")
+    LIBRARY = ("library", "StrategyLibrary", LIBRARIES, "slib")
 
     def __init__(self, word: str, told: str, plural: str, short: str) -> None:
         self.word = word
@@ -29,7 +31,10 @@ _WORDS = {word: kind for kind in Kind for word in (kind.word, kind.short, kind.p
     "runs": Kind.RUN,
     "jobs": Kind.JOB,
     "batches": Kind.BATCH,
+    "libraries": Kind.LIBRARY,
 }
+WORK = (Kind.RUN, Kind.JOB, Kind.BATCH)
+"""What is started, stopped and read the logs of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +54,16 @@ class Ref:
         return f"{self.kind.told.lower()}/{self.name}"
 
 
-def ref(name: str) -> Ref:
+def ref(name: str, kinds: Sequence[Kind] = WORK) -> Ref:
     """Read NAME or KIND/NAME, also as kubectl prints it (phasedjob.mainstay.dev/NAME); ends the command if it is neither."""
     word, slash, bare = name.rpartition("/")
     kind = _WORDS.get(word.lower().partition(".")[0]) if slash else Kind.RUN
+    told = ", ".join(f"{one.word}/NAME" for one in kinds)
     if kind is None:
-        fail(f"{name}: no kind that Mainstay knows; write NAME or run/NAME, job/NAME, batch/NAME")
+        fail(f"{name}: no kind that Mainstay knows; write NAME or {told}")
+    if kind not in kinds:
+        words = f"mainstay status {kind.word}/{bare or 'NAME'}"
+        fail(f"{name}: this command is for {told}; what there is to say of a {kind.told} says {words}")
     if not bare:
         fail(f"{name}: a name is missing after the slash, as in {kind.word}/my-{kind.word}")
     return Ref(kind, bare)

@@ -26,7 +26,18 @@ from mainstay.cli.options import (
 )
 from mainstay.cli.words import age, condition, one_line
 from mainstay.runtime.base import GONE, RuntimeUnavailableError
-from mainstay.shell.kube import BATCHES, JOBS, RUNS, ApiError, ApiUnavailableError, Kube, Object, path
+from mainstay.shell.kube import (
+    BATCHES,
+    JOBS,
+    LIBRARIES,
+    RUNS,
+    STRATEGIES,
+    ApiError,
+    ApiUnavailableError,
+    Kube,
+    Object,
+    path,
+)
 
 NOT_RUNNING = "not running"
 STUCK_SHOWN = 20
@@ -48,7 +59,8 @@ def status(
     name: Annotated[
         Optional[str],  # noqa: UP045 - typer reads it at run time
         typer.Argument(
-            help="One run, job/NAME or batch/NAME, in depth. Default: everything.", show_default=False
+            help="One run, job/NAME, batch/NAME, strategy/NAME or library/NAME, in depth. Default: everything.",
+            show_default=False,
         ),
     ] = None,
     namespace: NamespaceOption = "default",
@@ -57,12 +69,12 @@ def status(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Show the parts of Mainstay on this machine, every run, job and batch, what is wrong and what to do next."""
+    """Show the parts of Mainstay on this machine, every run, job, batch and library, what is wrong and what to do next."""
     if output not in (None, "json", "yaml"):
         fail(f"-o {output}: json or yaml")
     target = target_of(home, namespace, kubeconfig, context)
     if name is not None:
-        _one(target, ref(name), output)
+        _one(target, ref(name, tuple(Kind)), output)
         return
     if not target.home.exists:
         fail(f"{target.home.root} is not in use; `mainstay up` starts there")
@@ -90,9 +102,15 @@ def status(
         raise typer.Exit(1)
     if told["runs"]:
         show(_table(told["runs"], target.namespace))
-    elif not objects[0] and not objects[1]:
+    elif not any(objects.values()):
         out.print("no runs, jobs or batches yet")
-    _show_jobs(target, *objects)
+    if objects[LIBRARIES] or objects[STRATEGIES]:
+        from mainstay.cli import strategies
+
+        if (libraries := strategies.libraries_table(target, objects[LIBRARIES], objects[STRATEGIES])).rows:
+            out.print()
+            show(libraries)
+    _show_jobs(target, objects[BATCHES], objects[JOBS])
     if missing:
         note(f"{', '.join(missing)}: not running; `mainstay up` starts it. What stands above may be old.")
         raise typer.Exit(1)
@@ -109,12 +127,20 @@ def _print(told: Any, output: str) -> None:
 
 def _one(target: Target, wanted: Ref, output: str | None) -> None:
     """One object in depth; with -o as it is."""
-    from mainstay.cli import jobtree
+    from mainstay.cli import jobtree, strategies
     from mainstay.cli.jobs import jobs_of
 
     async def work(kube: Kube) -> tuple[Object, dict[str, Object]]:
+        if wanted.kind is Kind.STRATEGY:
+            obj = await strategies.find(kube, target, wanted)
+            return obj, await strategies.users_of(kube, obj)
         obj = await get(kube, target, wanted)
-        return obj, await jobs_of(kube, target, obj) if wanted.kind is Kind.BATCH else {}
+        match wanted.kind:
+            case Kind.BATCH:
+                return obj, await jobs_of(kube, target, obj)
+            case Kind.LIBRARY:
+                return obj, await strategies.strategies_of(kube, obj)
+        return obj, {}
 
     obj, children = call(target, work)
     if output is not None:
@@ -126,8 +152,13 @@ def _one(target: Target, wanted: Ref, output: str | None) -> None:
             jobtree.show_job(target, obj)
         case Kind.BATCH:
             jobtree.show_batch(target, obj, children)
+        case Kind.STRATEGY:
+            strategies.show_strategy(obj, children)
+        case Kind.LIBRARY:
+            strategies.show_library(target, obj, children)
         case Kind.RUN:
             show(_table([_row(obj)], target.namespace))
+            strategies.show_of_run(obj)
             out.print(f"\nkubectl describe srun {wanted.name} -n {target.namespace}")
 
 
@@ -150,19 +181,17 @@ def _show_jobs(target: Target, batches: list[Object], jobs: list[Object]) -> Non
         )
 
 
-async def _status(target: Target) -> tuple[dict[str, Any], tuple[list[Object], list[Object]]]:
-    """What is told, and the batches and jobs it was told of."""
-    from mainstay.cli import system
+async def _status(target: Target) -> tuple[dict[str, Any], dict[str, list[Object]]]:
+    """What is told, and the objects beside runs that it was told of, by plural."""
+    from mainstay.cli import strategies, system
     from mainstay.cli.jobtree import summary
 
-    batches: list[Object] = []
-    jobs: list[Object] = []
-
+    objects: dict[str, list[Object]] = {plural: [] for plural in (BATCHES, JOBS, LIBRARIES, STRATEGIES)}
     told: dict[str, Any] = {
         "home": str(target.home.root),
         "api": _server(target),
         "metrics": _metrics(target),
-        "parts": await _parts(target),
+        "parts": await parts_of(target),
         "units": [
             *await _units(system.runtime(target.home, "runs")),
             *(u for u in await _units(system.task_runtime(target.home)) if u["state"] not in GONE),
@@ -171,10 +200,13 @@ async def _status(target: Target) -> tuple[dict[str, Any], tuple[list[Object], l
     }
     try:
         async with connection(target) as kube:
-            batches = await _all(kube, BATCHES)
-            jobs = await _all(kube, JOBS)
-            told["batches"] = [summary(batch) for batch in batches]
-            told["jobs"] = [summary(job) for job in jobs]
+            for plural in objects:
+                objects[plural] = await _all(kube, plural)
+            told["batches"] = [summary(batch) for batch in objects[BATCHES]]
+            told["jobs"] = [summary(job) for job in objects[JOBS]]
+            told["libraries"] = [
+                strategies.summary(library, objects[STRATEGIES]) for library in objects[LIBRARIES]
+            ]
             told["runs"] = [run async for run in _runs(kube, None)]
     except ApiUnavailableError:
         told["problem"] = "the API server does not answer"
@@ -182,7 +214,7 @@ async def _status(target: Target) -> tuple[dict[str, Any], tuple[list[Object], l
         told["problem"] = f"the API server refuses: {error.message}"
     except Exception as error:
         told["problem"] = f"the API server can't be reached: {one_line(str(error))[:200]}"
-    return told, (batches, jobs)
+    return told, objects
 
 
 async def _all(kube: Kube, plural: str) -> list[Object]:
@@ -195,7 +227,7 @@ async def _all(kube: Kube, plural: str) -> list[Object]:
         return []
 
 
-async def _parts(target: Target) -> list[dict[str, Any]]:
+async def parts_of(target: Target) -> list[dict[str, Any]]:
     """Every part of the system that should run here, and the supervisors."""
     from mainstay.cli import system
 
@@ -265,7 +297,8 @@ async def _runs(kube: Kube, namespace: str | None) -> Any:
 
 def _row(obj: Object) -> dict[str, Any]:
     seen = obj.get("status") or {}
-    ready = condition(obj, "Ready")
+    ready, resolved = condition(obj, "Ready"), condition(obj, "StrategyResolved")
+    use = seen.get("strategy") or {}
     return {
         "namespace": obj["metadata"]["namespace"],
         "name": obj["metadata"]["name"],
@@ -277,14 +310,20 @@ def _row(obj: Object) -> dict[str, Any]:
         "restarts": seen.get("restarts", 0),
         "attempt": seen.get("attempt", 0),
         "runId": seen.get("runId"),
+        "strategy": use.get("name") or (obj["spec"].get("strategy") or {}).get("name"),
+        "revision": use.get("hash"),
+        "fallback": bool(use.get("fallback")),
+        "strategyProblem": f"{resolved['reason']}: {resolved.get('message', '')}"
+        if resolved.get("status") == "False"
+        else "",
         "created": obj["metadata"]["creationTimestamp"],
     }
 
 
 def _table(runs: list[dict[str, Any]], here: str = "default") -> Rows:
-    made = table("NAMESPACE", "NAME", "STATE", "READY", "PORT", "RESTARTS", "AGE", "MESSAGE")
+    made = table("NAMESPACE", "NAME", "STATE", "READY", "PORT", "RESTARTS", "STRATEGY", "AGE", "MESSAGE")
     for run in sorted(runs, key=lambda r: (r["ready"] == "True", r["namespace"], r["name"])):
-        message = "" if run["ready"] == "True" else " ".join(f"{run['reason']}: {run['message']}".split())
+        words = run["strategyProblem"] if run["ready"] == "True" else f"{run['reason']}: {run['message']}"
         made.add_row(
             run["namespace"],
             run["name"],
@@ -292,7 +331,8 @@ def _table(runs: list[dict[str, Any]], here: str = "default") -> Rows:
             Text(run["ready"], style=_COLOURS.get(run["ready"], "")),
             str(run["port"] or ""),
             str(run["restarts"]),
+            f"{run['strategy'] or ''}{' (fallback)' if run['fallback'] else ''}",
             age(run["created"]),
-            message,
+            one_line(words),
         )
     return made if {run["namespace"] for run in runs} - {here} else made.without("NAMESPACE")

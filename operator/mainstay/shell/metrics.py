@@ -25,6 +25,7 @@ from mainstay.shell.jobs.index import JobIndex
 from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, LIBRARIES, POOLS, RUNS, STRATEGIES
 from mainstay.shell.shutdowns import BOUNDS, Shutdowns
 from mainstay.shell.store import Key, Object, Store
+from mainstay.shell.strategies.index import StrategyIndex
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -35,6 +36,7 @@ RESULTS = ("write", "act", "wait", "conflict", "gone", "unreadable", "error")
 VERBS = ("get", "list", "create", "update", "patch", "delete")
 ANSWERS = ("ok", "conflict", "not_found", "refused", "unavailable")
 SCOPES = ("runs", "jobs")
+OFFERS = ("offered", "invalid", "missing")
 
 STUCK = frozenset({reasons.RUNTIME_UNAVAILABLE, reasons.CRASH_LOOP})
 """Reasons of Ready that mean: it should run, and does not."""
@@ -45,7 +47,9 @@ _REASONS = frozenset(v for v in vars(reasons).values() if isinstance(v, str) and
 class Metrics:
     """The metrics of one operator, in a registry of its own."""
 
-    def __init__(self, store: Store, index: JobIndex, depth: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, index: JobIndex, strategies: StrategyIndex, depth: Callable[[], int]
+    ) -> None:
         self.registry = CollectorRegistry()
         self.shutdowns = Shutdowns()
         self.units: dict[str, dict[Key, tuple[UnitState, ...]]] = {scope: {} for scope in SCOPES}
@@ -104,7 +108,12 @@ class Metrics:
         self._waited = {v: self._waits.labels(v).observe for v in VERBS}
         for status in ("restarted", "orphaned", "cargo_recovered"):
             self._recovered.labels(status)
-        here.register(_Known(self, store, index, depth))
+        self._rolls = Counter(
+            "mainstay_strategy_rolls_total",
+            "Runs that were restarted because of their strategy: it was edited, deleted, or is back.",
+            registry=here,
+        )
+        here.register(_Known(self, store, index, strategies, depth))
         here.register(ProcessCollector(registry=None))
 
     # --- as it happens
@@ -134,6 +143,10 @@ class Metrics:
         """So many tasks were saved."""
         self._recovered.labels(status).inc(number)
 
+    def rolled(self) -> None:
+        """A run is restarted because of its strategy."""
+        self._rolls.inc()
+
     def saw_units(self, scope: str, key: Key, states: Iterable[UnitState]) -> None:
         """The units of an object, as they are now; none when it is gone."""
         if seen := tuple(states):
@@ -145,10 +158,18 @@ class Metrics:
 class _Known(Collector):
     """What is worked out at a scrape."""
 
-    def __init__(self, metrics: Metrics, store: Store, index: JobIndex, depth: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        store: Store,
+        index: JobIndex,
+        strategies: StrategyIndex,
+        depth: Callable[[], int],
+    ) -> None:
         self._metrics = metrics
         self._store = store
         self._index = index
+        self._strategies = strategies
         self._depth = depth
 
     def collect(self) -> Iterator[Metric]:
@@ -166,6 +187,7 @@ class _Known(Collector):
         yield self._stalled()
         yield from self._units()
         yield from self._ports()
+        yield from self._offers()
         yield _gauge("mainstay_tasks_claimed", "Tasks that run or are about to.", [], {(): self._index.total})
         yield _gauge(
             "mainstay_tasks_limit", "Tasks that may run at once on this host.", [], {(): self._index.limit}
@@ -248,6 +270,29 @@ class _Known(Collector):
             "mainstay_runs_waiting_for_port", "Runs that wait for a port of a pool.", ["pool"], waiting
         )
 
+    def _offers(self) -> Iterator[Metric]:
+        found = dict.fromkeys(OFFERS, 0)
+        for obj in self._strategies.strategies.objects.values():
+            if state := _offer(obj.get("status") or {}):
+                found[state] += 1
+        yield _gauge(
+            "mainstay_strategies",
+            "Strategies by what their source has: a content that is offered, one that can't be run (runs keep the last "
+            "good one), or none any more.",
+            ["state"],
+            _by(found),
+        )
+        fallbacks = sum(
+            bool(((obj.get("status") or {}).get("strategy") or {}).get("fallback"))
+            for obj in self._store.runs.objects.values()
+        )
+        yield _gauge(
+            "mainstay_runs_on_fallback",
+            "Runs that have the default of their library, because the strategy they name was deleted.",
+            [],
+            {(): fallbacks},
+        )
+
     def _shutdowns(self) -> Iterator[Metric]:
         known = self._metrics.shutdowns
         cut = CounterMetricFamily(
@@ -276,6 +321,15 @@ def _gauge(name: str, text: str, labels: list[str], values: Mapping[tuple[str, .
 
 def _by(values: Mapping[str, int]) -> dict[tuple[str, ...], float]:
     return {(key,): value for key, value in values.items()}
+
+
+def _offer(status: Object) -> str | None:
+    """What there is of a strategy; None before anybody has looked."""
+    if not status.get("conditions"):
+        return None
+    if status.get("hash") is None:
+        return "missing"
+    return "offered" if status.get("valid") else "invalid"
 
 
 def _stuck(obj: Object) -> str | None:

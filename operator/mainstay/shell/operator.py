@@ -64,7 +64,7 @@ class Operator:
         self.copies = Copies(self.store, self.index, self.strategies, kube)
         self.queue: Queue[WorkKey] = Queue(self._work)
         self._wakes = Wakes(self.queue, self.store, self.index, self.strategies)
-        self.metrics = Metrics(self.store, self.index, lambda: self.queue.depth)
+        self.metrics = Metrics(self.store, self.index, self.strategies, lambda: self.queue.depth)
         self.lost: asyncio.Future[None] | None = None
         self.closing = False
         self.heard_at: float | None = None
@@ -185,6 +185,7 @@ class Operator:
             "jobs", key, [unit.state for unit in s.units.values()] if s else ()
         )
         self._jobs.restarted = partial(measured.recovered, "restarted")
+        self._runs.rolled = measured.rolled
 
     def _answered(self, verb: str, answer: str, seconds: float) -> None:
         if answer != "unavailable":

@@ -48,6 +48,8 @@ class RunReconciler(Reconciler[RunSnapshot, StrategyRunStatus, RunMemory]):
         self.executor = Executor(store, kube, runtime, self._gatherer, strategies.shelf)
         self.snapshot_lost: Callable[[StrategyRun], None] = lambda _: None
         """Called with a run whose strategy's bytes are not kept here any more."""
+        self.rolled: Callable[[], None] = lambda: None
+        """Called with each restart that a run's strategy is the reason for."""
 
     def _memory(self) -> RunMemory:
         return RunMemory()
@@ -74,6 +76,10 @@ class RunReconciler(Reconciler[RunSnapshot, StrategyRunStatus, RunMemory]):
             self._strategies.index.rolls((namespace, name))
 
     def _written(self, snapshot: RunSnapshot, status: StrategyRunStatus, obj: Object) -> None:
+        before = snapshot.status.attempt, ready_reason(snapshot.status)
+        after = status.attempt, ready_reason(status)
+        if after[1] == reasons.STRATEGY_CHANGED and after != before:
+            self.rolled()
         for event in events(snapshot.status, status):
             self._recorder.record(obj, event)
 

@@ -23,7 +23,7 @@ class Cluster:
             "name": name, "namespace": namespace, "uid": f"uid-{name}", "generation": 1,
             "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z",
         }  # fmt: skip
-        made = {"metadata": meta, "spec": spec, "status": {"observedGeneration": 1, **status}}
+        made = {"kind": plural, "metadata": meta, "spec": spec, "status": {"observedGeneration": 1, **status}}
         self.objects[path(plural, namespace, name)] = made
 
     async def get(self, url: str) -> dict[str, Any] | None:
@@ -37,7 +37,15 @@ class Cluster:
         return await self.patch(url, body)
 
     async def pages(self, url: str, query: Any = None) -> Any:
-        yield {"items": [copy.deepcopy(obj) for at, obj in self.objects.items() if at.startswith(url + "/")]}
+        plural = url.rpartition("/")[2]
+        here = url if "/namespaces/" in url else ""
+        yield {
+            "items": [
+                copy.deepcopy(obj)
+                for at, obj in self.objects.items()
+                if at.split("/")[-2] == plural and at.startswith(here)
+            ]
+        }
 
     async def close(self) -> None:
         pass

@@ -27,7 +27,7 @@ def home(monkeypatch):
 
 VERBS = [
     "up", "down", "status", "env", "run", "start", "stop", "pause", "resume", "restart", "release", "logs",
-    "operator", "crds", "input", "cancel",
+    "operator", "crds", "input", "cancel", "verify",
 ]  # fmt: skip
 
 
@@ -95,6 +95,10 @@ def test_run_prints_the_yaml_it_stands_for():
         pytest.param(
             ["input", "job/x", "a", "-f", "-", "--secret", "b=-"], "can be read once", id="stdin twice"
         ),
+        pytest.param(["verify", "-o", "xml"], "json or yaml", id="another format"),
+        pytest.param(["restart", "strategy/x"], "mainstay status strategy/x", id="restart a strategy"),
+        pytest.param(["pause", "library/x"], "mainstay status library/x", id="pause a library"),
+        pytest.param(["up", "--strategies", "/nowhere"], "no directory /nowhere", id="no such directory"),
         pytest.param(["logs", "job/x"], "has written anything", id="logs of no job"),
         pytest.param(["logs", "job/x", "t"], "has written nothing", id="logs of no task"),
         pytest.param(["logs", "batch/x"], "its jobs do", id="logs of a batch"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from mainstay.api.kinds import JOB_BATCH, PHASED_JOB, STRATEGY_RUN
+from mainstay.api.kinds import JOB_BATCH, PHASED_JOB, STRATEGY, STRATEGY_LIBRARY, STRATEGY_RUN
 from mainstay.cli.names import Kind, Ref, ref, refs, runs
 
 
@@ -34,6 +34,25 @@ def test_kinds(name, kind):
     assert ref(name) == Ref(kind, "x")
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("strategy/x", Kind.STRATEGY),
+        ("strat/x", Kind.STRATEGY),
+        ("strategies.mainstay.dev/x", Kind.STRATEGY),
+        ("library/x", Kind.LIBRARY),
+        ("libraries/x", Kind.LIBRARY),
+        ("slib/x", Kind.LIBRARY),
+        ("strategylibrary.mainstay.dev/x", Kind.LIBRARY),
+    ],
+)
+def test_kinds_that_do_not_run(name, kind, capsys):
+    assert ref(name, tuple(Kind)) == Ref(kind, "x")
+    with pytest.raises(typer.Exit):
+        ref(name)
+    assert f"mainstay status {kind.word}/x" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["pod/x", "/x", "job/", "a/b/c"])
 def test_what_is_no_name(name):
     with pytest.raises(typer.Exit):
@@ -53,5 +72,6 @@ def test_runs_alone():
 
 def test_words_are_those_of_the_api():
     """They are written again beside the commands, which would start slower with all models."""
-    for kind, api in ((Kind.RUN, STRATEGY_RUN), (Kind.JOB, PHASED_JOB), (Kind.BATCH, JOB_BATCH)):
+    of_api = (STRATEGY_RUN, PHASED_JOB, JOB_BATCH, STRATEGY, STRATEGY_LIBRARY)
+    for kind, api in zip(Kind, of_api, strict=True):
         assert (kind.told, kind.plural, kind.short) == (api.name, api.plural, api.short)

@@ -22,7 +22,7 @@ from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell import endpoints
 from mainstay.shell.endpoints import Endpoints
 from mainstay.shell.kube import ApiError, Kube
-from mainstay.shell.metrics import ANSWERS, KINDS, RESULTS, Metrics
+from mainstay.shell.metrics import ANSWERS, KINDS, OFFERS, RESULTS, Metrics
 from mainstay.shell.operator import Operator
 from mainstay.shell.shutdowns import OPERATIONS
 from mainstay.shell.store import Object
@@ -93,11 +93,14 @@ def test_every_metric_of_an_alert_exists(bare: Operator):
         assert used, one["alert"]
         assert used <= samples, one["alert"]
         for label, _, wanted in re.findall(
-            r"\b(operation|status|result|kind|scope)(=~|!~|!=|=)\"([^\"]+)\"", one["expr"]
+            r"\b(operation|status|result|kind|scope|state)(=~|!~|!=|=)\"([^\"]+)\"", one["expr"]
         ):
-            values = {"operation": OPERATIONS, "result": (*RESULTS, *ANSWERS), "kind": KINDS}.get(
-                label, ("restarted", "orphaned", "cargo_recovered")
-            )
+            values = {
+                "operation": OPERATIONS,
+                "result": (*RESULTS, *ANSWERS),
+                "kind": KINDS,
+                "state": OFFERS,
+            }.get(label, ("restarted", "orphaned", "cargo_recovered"))
             assert set(wanted.split("|")) <= set(values), one["alert"]
 
 
@@ -119,7 +122,7 @@ def test_the_names_of_the_mission_exist_from_the_start(bare: Operator):
 
 def test_two_operators_share_no_number(bare: Operator):
     bare.metrics.passed("run", "write")
-    other = Metrics(bare.store, bare.index, lambda: 0)
+    other = Metrics(bare.store, bare.index, bare.strategies, lambda: 0)
     assert (
         other.registry.get_sample_value("mainstay_reconcile_total", {"kind": "run", "result": "write"}) == 0
     )
@@ -192,6 +195,32 @@ def test_gauges_are_what_the_store_knows(bare: Operator):
     assert value(bare, "mainstay_units", scope="jobs", state="Exited") == 1
     assert value(bare, "mainstay_tasks_limit") == bare.index.limit
     assert value(bare, "mainstay_queue_depth") == 0
+
+
+def test_strategies_by_what_their_source_has(bare: Operator):
+    ready = [condition("Ready", "True", "Offered")]
+    content = "sha256:" + "0" * 64
+    for number, status in enumerate(
+        [
+            {"hash": content, "valid": True, "conditions": ready},
+            {"hash": content, "valid": False, "conditions": ready},
+            {"valid": None, "conditions": ready},
+            {"conditions": []},
+        ]
+    ):
+        obj = a_run(number, "") | {"kind": "Strategy", "spec": {"source": {"inline": "x"}}, "status": status}
+        bare.strategies.put_strategy(obj)
+    assert [value(bare, "mainstay_strategies", state=s) for s in ("offered", "invalid", "missing")] == [
+        1,
+        1,
+        1,
+    ]
+    use = {"name": "Ema", "hash": content, "file": "Ema.py"}
+    for number, fallback in enumerate((True, False)):
+        run = a_run(number, "Running")
+        run["status"]["strategy"] = {**use, "fallback": fallback}
+        bare.store.runs.put(run)
+    assert value(bare, "mainstay_runs_on_fallback") == 1
 
 
 async def test_a_run_is_counted_pass_by_pass():
