@@ -14,6 +14,8 @@ from mainstay.core.strategy.resolve import short
 
 StrategyPlan = Plan[StrategyStatus]
 
+KEEP_AGAIN_SECONDS = 5.0
+"""A full disk gives no event when it has room again."""
 COUNT_SECONDS = 1.0
 """usedBy is written at most this often."""
 
@@ -45,6 +47,7 @@ class StrategySnapshot:
     unknown: bool = False  # the source has not been read, or can't be
     owned: bool = False  # a library made it, and deletes it when its file is gone
     orphaned: bool = False  # the library that made it is gone
+    unkept: str = ""  # why the present content could not be kept a moment ago
     namesake: str = ""  # an older object of the same strategy name in this library
     history: int = 10
     counted_seconds_ago: float = COUNT_SECONDS
@@ -61,10 +64,13 @@ def decide(s: StrategySnapshot) -> StrategyPlan:
     doomed = content is None and s.owned and not s.strategy.spec.users
     if (s.unknown or doomed) and not s.orphaned:
         return _count(s)
-    if content is not None and content.problem is None and not s.namesake and content.hash not in s.kept:
+    unkept = content is not None and content.problem is None and content.hash not in s.kept
+    if content is not None and unkept and not s.namesake and not s.unkept:
         return Act(KeepSnapshot(content.file, content.hash))
     status = outlook(s)
-    return Write(status) if status != s.strategy.status else _count(s)
+    if status != s.strategy.status:
+        return Write(status)
+    return Wait(KEEP_AGAIN_SECONDS) if unkept and s.unkept else _count(s)
 
 
 def _count(s: StrategySnapshot) -> StrategyPlan:
@@ -92,12 +98,10 @@ def outlook(s: StrategySnapshot) -> StrategyStatus:
             "size": content.size,
             "modified_at": _modified(s, content),
             "valid": content.problem is None,
-            "file": content.file,
+            "file": content.file if _good(s, content) else old.file or content.file,
             "revision": _revision(s, content),
             "revisions": _revisions(s, content),
         }
-    if content is not None and content.problem is not None and changes.get("revision") is not None:
-        changes["file"] = old.file  # of what is offered
     wrong = f"{content.file}: {content.problem}" if content is not None and content.problem else words
     conditions = [
         said("Ready", ok, words),
@@ -120,15 +124,23 @@ def _verdict(s: StrategySnapshot) -> tuple[bool, str, str]:
         return False, reasons.NAME_COLLISION, words
     if content is None:
         return False, reasons.SOURCE_MISSING, s.missing or "its source is gone"
-    if content.problem is None:
+    if _good(s, content):
         return True, reasons.OFFERED, f"revision {short(content.hash)}"
     kept = _revision(s, content)
+    if content.problem is None:
+        rest = f"; runs keep {short(kept)}" if kept else "; no run can start with it"
+        return False, reasons.SNAPSHOT_NOT_KEPT, f"{content.file} can't be kept: {s.unkept}{rest}"
     rest = f"; runs keep the last good code, {short(kept)}" if kept else "; no run can start with it"
     return False, reasons.STRATEGY_INVALID, f"{content.file}: {content.problem}{rest}"
 
 
+def _good(s: StrategySnapshot, content: Content) -> bool:
+    """It can be run, and is kept for those who do."""
+    return content.problem is None and content.hash in s.kept
+
+
 def _revision(s: StrategySnapshot, content: Content) -> str | None:
-    if content.problem is None:
+    if _good(s, content):
         return content.hash
     last = s.strategy.status.revision
     return last if last in s.kept else None
@@ -137,7 +149,7 @@ def _revision(s: StrategySnapshot, content: Content) -> str | None:
 def _revisions(s: StrategySnapshot, content: Content) -> tuple[Revision, ...]:
     """Newest first. What is offered again comes to the front again."""
     old = tuple(r for r in s.strategy.status.revisions if r.hash in s.kept)
-    if content.problem is None and (not old or old[0].hash != content.hash):
+    if _good(s, content) and (not old or old[0].hash != content.hash):
         fresh = Revision(hash=content.hash, file=content.file, size=content.size, seen_at=s.now)
         old = (fresh, *(r for r in old if r.hash != content.hash))
     return old[: s.history]
@@ -162,6 +174,7 @@ def events(old: StrategyStatus, new: StrategyStatus) -> tuple[Event, ...]:
     ):
         return ()
     if after.reason == reasons.OFFERED:
-        words = f"{after.message} is offered" + (f" instead of {short(old.revision)}" if old.revision else "")
+        other = old.revision is not None and old.revision != new.revision
+        words = f"{after.message} is offered" + (f" instead of {short(old.revision or '')}" if other else "")
         return (Event("Normal", reasons.OFFERED, words),)
     return (Event("Warning", after.reason, after.message),)

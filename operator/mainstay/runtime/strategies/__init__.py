@@ -1,8 +1,5 @@
-"""Strategies on this host: directories that are watched, a check that code compiles, and snapshots by hash."""
+"""Strategies on this host: directories that are watched, files that are checked, contents that are kept."""
 
-from mainstay.runtime.base import Shelf as _Shelf
 from mainstay.runtime.strategies.shelf import Shelf
 
 __all__ = ["Shelf"]
-
-_implements: type[_Shelf] = Shelf

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mainstay.core.strategy.views import DirectorySource, FileView, Listing
-from mainstay.runtime.base import SourceChangedError
+from mainstay.runtime.base import RuntimeUnavailableError, SourceChangedError
 from mainstay.runtime.strategies.checker import Checker
 from mainstay.runtime.strategies.directory import Directory
 from mainstay.runtime.strategies.snapshots import Snapshots
@@ -109,7 +109,10 @@ class Shelf:
 
     async def place(self, content: str, file: str) -> str:
         """See Shelf."""
-        return await asyncio.to_thread(self._snapshots.place, content, file)
+        try:
+            return await asyncio.to_thread(self._snapshots.place, content, file)
+        except OSError as error:
+            raise RuntimeUnavailableError(f"the snapshot of {content} can't be placed: {error}") from error
 
     async def prune(self, used: Collection[str]) -> Collection[str]:
         """See Shelf."""

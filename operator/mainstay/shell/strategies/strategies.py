@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mainstay.api.strategy import USERS_SHOWN, Strategy, StrategyStatus, UsedBy
 from mainstay.core.plan import Action, DeleteStrategy, KeepSnapshot, Plan
-from mainstay.core.strategy.strategy import StrategySnapshot, decide, events
+from mainstay.core.strategy.strategy import KEEP_AGAIN_SECONDS, StrategySnapshot, decide, events
 from mainstay.runtime.base import Shelf, SourceChangedError
 from mainstay.shell.copies import Changed
 from mainstay.shell.jobs.gather import now
@@ -25,7 +25,15 @@ class StrategyMemory(Memory):
     """What is remembered of a strategy between passes."""
 
     counted_at: float = -1e9
+    unkept: tuple[str, str, float] | None = None  # (hash, why it could not be kept, when)
     checked: tuple[str, str, str | None] | None = None  # (hash, file, what is wrong with it)
+
+    def trouble(self, content: str) -> str:
+        """Why that content could not be kept a moment ago; empty when it is to be tried."""
+        if self.unkept is None or self.unkept[0] != content:
+            return ""
+        _, why, at = self.unkept
+        return why if time.monotonic() - at < KEEP_AGAIN_SECONDS - 0.1 else ""
 
 
 class StrategyReconciler(Reconciler[StrategySnapshot, StrategyStatus, StrategyMemory]):
@@ -81,6 +89,7 @@ class StrategyReconciler(Reconciler[StrategySnapshot, StrategyStatus, StrategyMe
             unknown=found.unknown,
             orphaned=library is None and owned,
             owned=owned,
+            unkept=memory.trouble(what.hash) if what is not None else "",
             namesake=""
             if namesake is None or namesake.metadata.uid == strategy.metadata.uid
             else namesake.metadata.name,
@@ -152,7 +161,12 @@ class StrategyReconciler(Reconciler[StrategySnapshot, StrategyStatus, StrategyMe
                     except SourceChangedError:
                         self._look_again(snapshot.strategy)
                         return
-                    await self._shelf.keep(kept, file, data)
+                    try:
+                        await self._shelf.keep(kept, file, data)
+                    except OSError as error:  # the disk is full
+                        memory.unkept = (kept, error.strerror or str(error), time.monotonic())
+                        continue
+                    memory.unkept = None
                 case DeleteStrategy(name=name, uid=uid):
                     await self._delete(key, snapshot.strategy, name, uid)
                 case _:
