@@ -141,6 +141,16 @@ def run(
             show_default=False,
         ),
     ] = None,
+    strategy: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--strategy",
+            "-s",
+            metavar="[LIBRARY/]NAME",
+            help="Strategy it uses: $(STRATEGY_PATH) in arguments and environment. Default library: main.",
+            show_default=False,
+        ),
+    ] = None,
     namespace: NamespaceOption = "default",
     wait: WaitOption = True,
     timeout: TimeoutOption = 60,
@@ -162,6 +172,9 @@ def run(
     spec: dict[str, Any] = {"program": program}
     if port:
         spec["controlApi"] = {}
+    if strategy:
+        library, _, called = strategy.rpartition("/")
+        spec["strategy"] = {**({"library": library} if library else {}), "name": called}
     obj = {
         "apiVersion": API_VERSION,
         "kind": "StrategyRun",
