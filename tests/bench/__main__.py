@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.bench import breakdown, jobs, scale, starts, whole
+from tests.bench import breakdown, jobs, library, scale, starts, whole
 from tests.bench.figures import Figure, say, show
 from tests.bench.installed import take_down_leftovers
 
@@ -29,7 +29,12 @@ BENCHES: dict[str, Bench] = {
     "job": lambda quick: jobs.jobs(quick=quick, many=False),
     "jobs": lambda quick: jobs.jobs(quick=quick, one=False),
     "thousand": lambda quick: scale.thousand(quick=quick, profile=profile_prefix),
+    "library": lambda quick: library.measure(quick=quick),
     "whole": lambda quick: whole.whole(quick=quick),
+}
+PARTS: dict[str, Bench] = {
+    f"library-{part}": lambda quick, part=part: library.measure(quick=quick, part=part)  # type: ignore[misc]
+    for part in library.PARTS
 }
 LONG: dict[str, Bench] = {
     "crowd": lambda quick: jobs.crowd(quick=quick),
@@ -40,7 +45,7 @@ LONG: dict[str, Bench] = {
 
 async def measure(names: list[str], quick: bool, figures: list[Figure]) -> int:
     await take_down_leftovers()
-    everything = BENCHES | LONG
+    everything = BENCHES | LONG | PARTS
     if {"one", "many"} <= set(names):
         everything |= {"one": lambda quick: starts.starts(quick=quick)}
         names = [name for name in names if name != "many"]
@@ -57,7 +62,9 @@ async def measure(names: list[str], quick: bool, figures: list[Figure]) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--only", action="append", choices=[*BENCHES, *LONG], help="one bench; repeatable")
+    parser.add_argument(
+        "--only", action="append", choices=[*BENCHES, *LONG, *PARTS], help="one bench; repeatable"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rounds and objects: about a minute")
     parser.add_argument(
         "--long", action="store_true", help="growth to 10,000 objects and the steps of a start too"

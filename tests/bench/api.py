@@ -16,7 +16,8 @@ from kubernetes.aio import client, config
 GROUP = "/apis/mainstay.dev/v1alpha1"
 RUNS = f"{GROUP}/namespaces/default/strategyruns"
 JOBS = f"{GROUP}/namespaces/default/phasedjobs"
-KINDS = ("strategyruns", "phasedjobs", "portleases", "portpools")
+LIBRARIES = f"{GROUP}/namespaces/default/strategylibraries"
+KINDS = ("strategyruns", "phasedjobs", "strategylibraries", "strategies", "portleases", "portpools")
 
 Object = dict[str, Any]
 Test = Callable[[Object | None], bool]
@@ -175,9 +176,11 @@ def gone(obj: Object | None) -> bool:
     return obj is None
 
 
-def run(name: str, command: list[str], *, port: bool, **program: Any) -> Object:
+def run(name: str, command: list[str], *, port: bool, strategy: str | None = None, **program: Any) -> Object:
     """A StrategyRun."""
     spec: Object = {"program": {"command": command, **program}}
+    if strategy:
+        spec["strategy"] = {"name": strategy}
     if port:
         spec["controlApi"] = {"pool": "default"}
     return {

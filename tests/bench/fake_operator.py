@@ -1,8 +1,9 @@
 """The operator as `mainstay operator` wires it, on a Runtime in memory: what the reconciler itself costs.
 
-    python -m tests.bench.fake_operator KUBECONFIG [--seed] [--profile FILE]
+    python -m tests.bench.fake_operator KUBECONFIG [--seed] [--home DIR] [--profile FILE]
 
-With --seed the runtime begins with the processes that the objects' statuses tell of. It prints a line of JSON
+With --seed the runtime begins with the processes that the objects' statuses tell of; with --home strategies are
+real files, and their snapshots are kept there. It prints a line of JSON
 when it works and when every object was looked at, and one for every line on its standard input.
 """
 
@@ -17,6 +18,7 @@ import os
 import signal
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -26,6 +28,7 @@ from mainstay.core.names import unit_name
 from mainstay.core.unit import ProcessId, UnitSpec, UnitState
 from mainstay.runtime.fake import FakeRuntime, _Record
 from mainstay.runtime.fake_strategies import FakeShelf
+from mainstay.runtime.strategies import Shelf
 from mainstay.shell.kube import RUNS, Kube, path
 from mainstay.shell.operator import Operator
 
@@ -108,19 +111,33 @@ async def answer(runtime: FakeRuntime, operator: Operator, stop: asyncio.Event) 
             acts=len(runtime.acts),
             depth=operator.queue.depth,
             objects=len(operator.store.runs.objects),
+            counters=counters(operator),
         )
     stop.set()
 
 
-async def main(kubeconfig: str, seeded: bool) -> None:
+def counters(operator: Operator) -> dict[str, float]:
+    """What its metrics count: name and values of labels → value."""
+    return {
+        " ".join([sample.name, *sample.labels.values()]): sample.value
+        for metric in operator.metrics.registry.collect()
+        for sample in metric.samples
+        if metric.type == "counter" or sample.name.endswith(("_sum", "_count"))
+    }
+
+
+async def main(kubeconfig: str, seeded: bool, home: Path | None) -> None:
     os.environ["KUBECONFIG"] = kubeconfig
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     kube = await Kube.connect(kubeconfig)
     runtime = FakeRuntime()
-    operator = Operator(kube, runtime, FakeRuntime(), FakeShelf())
+    shelf = Shelf(home) if home is not None else None
+    operator = Operator(kube, runtime, FakeRuntime(), shelf or FakeShelf(), home=home or Path("/"))
     try:
+        if shelf is not None:
+            await shelf.start_up()
         if seeded:
             await seed(kube, runtime)
         seen = Seen(operator)
@@ -141,6 +158,8 @@ async def main(kubeconfig: str, seeded: bool) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await operator.close()
+        if shelf is not None:
+            await shelf.close()
         await kube.close()
 
 
@@ -148,6 +167,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("kubeconfig")
     parser.add_argument("--seed", action="store_true")
+    parser.add_argument("--home", type=Path)
     parser.add_argument("--profile")
     asked = parser.parse_args()
     # The same logs as the real one: they are part of its work.
@@ -158,7 +178,7 @@ if __name__ == "__main__":
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if asked.profile:
         with cProfile.Profile() as profile:
-            asyncio.run(main(asked.kubeconfig, asked.seed))
+            asyncio.run(main(asked.kubeconfig, asked.seed, asked.home))
         profile.dump_stats(asked.profile)
     else:
-        asyncio.run(main(asked.kubeconfig, asked.seed))
+        asyncio.run(main(asked.kubeconfig, asked.seed, asked.home))

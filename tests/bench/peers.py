@@ -134,6 +134,28 @@ class Supervisord:
         self._proxy.supervisor.reloadConfig()
         return took
 
+    def hold(self, ports: Sequence[int]) -> None:
+        """Start a server per port and leave them running."""
+        for port in ports:
+            words = " ".join(server(port))
+            (self._conf_d / f"p{port}.conf").write_text(SECTION.format(name=f"p{port}", command=words))
+        self._proxy.supervisor.reloadConfig()
+        self._calls(("addProcessGroup", [f"p{port}"]) for port in ports)
+        self._calls(("startProcess", [f"p{port}", False]) for port in ports)
+        for port in ports:
+            connected(port)
+
+    def restart_all(self, ports: Sequence[int]) -> float:
+        """Seconds of `supervisorctl restart all`, until each of the held servers accepts again."""
+        conf = self._conf_d.parent / "ctl"
+        conf.write_text(f"[supervisorctl]\nserverurl=unix://{self._socket}\n")
+        began = time.perf_counter()
+        command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(conf), "restart", "all"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        for port in ports:
+            connected(port)
+        return time.perf_counter() - began
+
     def _remove(self, names: list[str]) -> None:
         """Without waiting inside supervisord: many stops at once that wait for their ends may never return."""
         self._calls(("stopProcess", [name, False]) for name in names)

@@ -12,6 +12,7 @@ import functools
 import json
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from mainstay.runtime.process import declare
 from mainstay.runtime.process.observe import Observer, Scans
 from mainstay.runtime.process.rpc import Batcher, Supervisor
 from mainstay.runtime.process.runtime import ProcessRuntime
+from mainstay.runtime.strategies import Shelf
 from mainstay.shell.gather import Gatherer
 from mainstay.shell.kube import Kube
 from mainstay.shell.operator import Operator
 from mainstay.shell.runs import RunReconciler
+from mainstay.shell.strategies.libraries import LibraryReconciler
+from mainstay.shell.strategies.strategies import StrategyReconciler
 
 _key: contextvars.ContextVar[str] = contextvars.ContextVar("object", default="")
 
@@ -50,13 +54,16 @@ def trace(file: Any) -> None:
 
         setattr(owner, name, outer)
 
-    timed(Kube, "put_status", "api put status")
+    timed(Kube, "put_status", "api put status", 1)
     timed(Kube, "set_finalizer", "api finalizer")
     timed(Kube, "create", "api create", 1)
     timed(Kube, "post_event", "api event")
     timed(Gatherer, "snapshot", "gather")
     timed(ProcessRuntime, "foreign_ports", "foreign ports")
     timed(ProcessRuntime, "start", "start")
+    timed(ProcessRuntime, "stop", "stop")
+    for name in ("listing", "read", "problem", "keep", "place"):
+        timed(Shelf, name, f"shelf {name}")
     timed(ProcessRuntime, "probe", "probe")
     timed(Observer, "observe", "observe")
     timed(Scans, "fresh", "scan of /proc")
@@ -74,16 +81,30 @@ def trace(file: Any) -> None:
 
     declare.write_spec = written
 
-    reconcile = RunReconciler.reconcile
+    def keyed(owner: Any, word: str) -> None:
+        reconcile = owner.reconcile
 
-    async def keyed(self: RunReconciler, key: tuple[str, str]) -> float | None:
-        _key.set("/".join(key))
-        began = time.perf_counter()
-        again = await reconcile(self, key)
-        note(began, "reconcile")
-        return again
+        async def outer(self: Any, key: tuple[str, str]) -> float | None:
+            _key.set("/".join(key))
+            began = time.perf_counter()
+            again: float | None = await reconcile(self, key)
+            note(began, word)
+            return again
 
-    RunReconciler.reconcile = keyed  # type: ignore[method-assign]
+        owner.reconcile = outer
+
+    keyed(RunReconciler, "reconcile")
+    keyed(LibraryReconciler, "reconcile library")
+    keyed(StrategyReconciler, "reconcile strategy")
+
+    changes = Shelf.changes
+
+    async def told(self: Shelf) -> AsyncIterator[tuple[str, str]]:
+        async for key in changes(self):
+            note(time.perf_counter(), "shelf tells of a change")
+            yield key
+
+    Shelf.changes = told  # type: ignore[method-assign]
     on_event = Operator.on_event
 
     def came(self: Operator, plural: str, deleted: bool, obj: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import yaml
 from tests.bench import peers
-from tests.bench.api import KINDS, Api, Watch, many, run, running
+from tests.bench.api import KINDS, LIBRARIES, RUNS, Api, Watch, many, run, running
 from tests.bench.figures import Figure, sample, say
 from tests.bench.installed import cpu, installation, operator_of
 
@@ -73,9 +73,10 @@ async def idle(home: Path, api: Api, seconds: float) -> list[Figure]:
 async def whole(*, quick: bool) -> list[Figure]:
     async with installation() as home, await Api.connect(home / "kubeconfig") as api:
         say("the sample bot")
-        (bot,) = yaml.safe_load_all((data("samples") / "quickstart.yaml").read_text())
+        sample_objects = list(yaml.safe_load_all((data("samples") / "quickstart.yaml").read_text()))
         async with Watch(api) as watch:
-            await api.create(bot)
+            for obj in sample_objects:
+                await api.create(obj, LIBRARIES if obj["kind"] == "StrategyLibrary" else RUNS)
             await watch.until([BOT], running)
             await asyncio.sleep(5 if quick else 20)
             sizes: dict[str, float] = {}
