@@ -8,9 +8,16 @@ import yaml
 from tests.support.exchange import SAMPLES
 
 from mainstay.api.ports import PortPoolSpec
+from mainstay.api.strategy import StrategySpec
+from mainstay.api.strategylibrary import StrategyLibrarySpec
 from mainstay.api.strategyrun import StrategyRunSpec
 
-MODELS = {"StrategyRun": StrategyRunSpec, "PortPool": PortPoolSpec}
+MODELS = {
+    "StrategyRun": StrategyRunSpec,
+    "StrategyLibrary": StrategyLibrarySpec,
+    "Strategy": StrategySpec,
+    "PortPool": PortPoolSpec,
+}
 OBJECTS = [
     pytest.param(document, id=f"{path.name}-{document['kind']}")
     for path in sorted(SAMPLES.glob("*.yaml"))
@@ -24,6 +31,25 @@ def test_every_field_is_known(document):
     assert document["apiVersion"] == "mainstay.dev/v1alpha1"
     spec = MODELS[document["kind"]].model_validate(document["spec"])
     assert spec.model_dump(mode="json", by_alias=True, exclude_unset=True) == document["spec"]
+
+
+def _codes():
+    """(name, code) of each strategy that is in a manifest itself."""
+    for path in sorted(SAMPLES.glob("strateg*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            if document["kind"] == "Strategy":
+                yield document["spec"]["name"], document["spec"]["source"]["inline"]
+            elif document["kind"] == "ConfigMap":
+                yield from ((key.removesuffix(".py"), text) for key, text in document["data"].items())
+
+
+@pytest.mark.parametrize(("name", "code"), [pytest.param(*one, id=one[0]) for one in _codes()])
+def test_strategies_in_manifests_trade(modules, name, code):
+    found = {}
+    exec(compile(code, f"{name}.py", "exec"), found)
+    strategy, series = found[name](), modules.prices.Series()
+    said = {strategy.on_candle(series.candle(index)) for index in range(len(series))}
+    assert {"buy", "sell"} <= said <= {"buy", "sell", None}
 
 
 def test_the_pool_has_34_ports():
