@@ -11,7 +11,7 @@ from tests.sim.clock import CLOCK
 from tests.sim.steps import step
 
 from mainstay.api.meta import FINALIZER
-from mainstay.shell.kube import CONFIG_MAPS, LEASES, POOLS, RUNS, ApiError
+from mainstay.shell.kube import CONFIG_MAPS, LEASES, LIBRARIES, POOLS, RUNS, STRATEGIES, ApiError
 from mainstay.shell.store import Object
 
 NAMESPACE = "default"
@@ -121,6 +121,16 @@ class Api:
             return current
         return self._store(ref, current)
 
+    def patch(self, ref: Ref, body: Object) -> Object:
+        """A merge patch; a uid in it is a precondition. The generation moves with spec."""
+        current = deepcopy(self._get(ref))
+        if body["metadata"].get("uid", current["metadata"]["uid"]) != current["metadata"]["uid"]:
+            raise conflict(f"{ref[0]} {ref[2]} is another one")
+        patched = _merged(current, body)
+        if patched["spec"] != current["spec"]:
+            patched["metadata"]["generation"] += 1
+        return self._store(ref, patched)
+
     def delete(self, ref: Ref, uid: str, version: str) -> None:
         self._same(ref, {"metadata": {"uid": uid, "resourceVersion": version}})
         self._erase(ref)
@@ -189,7 +199,7 @@ class SimKube:
 
     async def pages(self, url: str) -> AsyncIterator[Object]:
         plural = url.rsplit("/", 1)[-1]
-        assert plural in {RUNS, LEASES, POOLS, CONFIG_MAPS}
+        assert plural in {RUNS, LEASES, POOLS, CONFIG_MAPS, LIBRARIES, STRATEGIES}
         yield {"metadata": {"resourceVersion": str(self._api.version)}, "items": list(self._api.all(plural))}
 
     async def put_status(self, plural: str, obj: Object, status: Object) -> Object:
@@ -228,6 +238,49 @@ class SimKube:
             self._ask("delete", ref, precondition, known)
             self._api.delete(ref, uid, resource_version)
         await step("done delete")
+
+    async def delete_object(self, url: str, *, uid: str) -> None:
+        await step("delete")
+        ref = _at(url)
+        known = self._api.get(*ref)
+        if known is not None and known["metadata"]["uid"] == uid:
+            self._on_write("delete", ref, known)
+            self._api.remove(*ref)
+        elif known is not None:
+            self._on_refusal("delete", ref, conflict(f"{ref[2]} is another one"))
+        await step("done delete")
+
+    async def patch(self, url: str, body: Object) -> Object:
+        await step("put patch")
+        ref = _at(url)
+        try:
+            answer = self._api.patch(ref, body)
+        except ApiError as error:
+            self._on_refusal("patch", ref, error)
+            raise
+        self._on_write("patch", ref, answer)
+        await step("done put")
+        return answer
+
+
+def _at(url: str) -> Ref:
+    """What a URL of a namespaced object names."""
+    parts = url.split("/")
+    at = parts.index("namespaces")
+    return parts[at + 2], parts[at + 1], parts[at + 3]
+
+
+def _merged(old: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, dict):
+        return deepcopy(patch)
+    merged = dict(old) if isinstance(old, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merged(merged.get(key), value)
+    return merged
 
 
 def _ref(plural: str, obj: Object) -> Ref:

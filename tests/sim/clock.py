@@ -8,6 +8,8 @@ from datetime import UTC, datetime, tzinfo
 from unittest.mock import patch
 
 from mainstay.shell import gather, pools, reconcile, recorder, runs
+from mainstay.shell.jobs import gather as jobs_gather
+from mainstay.shell.strategies import libraries, strategies
 
 EPOCH = 1_000_000.0
 
@@ -32,8 +34,9 @@ CLOCK = Clock()
 def manual() -> Iterator[None]:
     """The shell on the manual clock, one pass per call of a reconciler."""
     with ExitStack() as stack:
-        for module, name in ((gather, "time"), (runs, "time"), (gather, "datetime"), (pools, "datetime")):
-            stack.enter_context(patch.object(module, name, CLOCK))
-        stack.enter_context(patch.object(recorder, "datetime", CLOCK))
+        for module in (gather, runs, libraries, strategies):
+            stack.enter_context(patch.object(module, "time", CLOCK))
+        for module in (gather, pools, recorder, jobs_gather):  # the last for strategies too
+            stack.enter_context(patch.object(module, "datetime", CLOCK))
         stack.enter_context(patch.object(reconcile, "PASSES", 1))
         yield

@@ -17,12 +17,13 @@ from mainstay.core.unit import LIVE
 from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.runtime.fake import FakeRuntime
 from mainstay.runtime.fake_strategies import FakeShelf
-from mainstay.shell.kube import CONFIG_MAPS, LEASES, POOLS, RUNS, ApiError
+from mainstay.shell.kube import CONFIG_MAPS, LEASES, LIBRARIES, POOLS, RUNS, STRATEGIES, ApiError
 from mainstay.shell.operator import Operator, WorkKey
 from mainstay.shell.queue import INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS
-from mainstay.shell.store import HistoryLostError, Object
+from mainstay.shell.store import HistoryLostError, Key, Object
 
 RESYNC_SECONDS = 60.0
+LISTED = (POOLS, LEASES, CONFIG_MAPS, LIBRARIES, STRATEGIES, RUNS)
 
 
 class SimQueue:
@@ -75,26 +76,36 @@ class SimQueue:
 class Instance:
     """An operator from its start to its crash. What it has not been told yet waits in `inbox` and `heard`."""
 
-    def __init__(self, name: str, api: Api, kube: SimKube, runtime: SimRuntime) -> None:
+    def __init__(
+        self, name: str, api: Api, kube: SimKube, runtime: SimRuntime, shelf: FakeShelf | None = None
+    ) -> None:
         self.name = name
         self.queue = SimQueue()
         self.inbox: list[tuple[str, bool, Object]] = []
         self.heard: list[str] = []
         self._ear = self.heard.append
+        self.shelf = shelf or FakeShelf()
+        self.seen: list[Key] = []  # libraries whose directory changed
+        self.shelf.listeners.append(self.seen.append)
         self.passes: dict[WorkKey, Coroutine[Any, Any, float | None]] = {}
         self.resynced_at = CLOCK.seconds
         self.lost = False  # it saw that history was taken back, and must be started afresh
         self._api, self._runtime = api, runtime
-        self.operator = Operator(kube, runtime, FakeRuntime(), FakeShelf())  # type: ignore[arg-type]
+        self.operator = Operator(kube, runtime, FakeRuntime(), self.shelf)  # type: ignore[arg-type]
         self.operator.queue = self.operator._wakes._queue = self.queue  # type: ignore[assignment]
-        for plural in (POOLS, LEASES, CONFIG_MAPS, RUNS):
+        for plural in LISTED:
             drive(self.operator.copies.list(plural))
         for unit in runtime.peek_all():
             self.operator.store.carry(unit.name, unit.port if unit.state in LIVE else None)
         self.operator._wakes.awake = True
         store = self.operator.store
-        for namespace, name_ in store.runs.objects:
-            self.queue.add(("run", namespace, name_))
+        strategies = self.operator.strategies
+        self.operator._unseen = {("run", *key) for key in store.runs.objects}
+        self.operator._unseen |= {("library", *key) for key in strategies.libraries.objects}
+        self.operator._unseen |= {("strategy", *key) for key in strategies.strategies.objects}
+        for what in ("run", "library", "strategy"):
+            for key in sorted(k for k in self.operator._unseen if k[0] == what):
+                self.queue.add(key)
         for _, name_ in store.pools.objects:
             self.queue.add(("pool", "", name_))
         for _, name_ in store.leases.objects:
@@ -126,17 +137,22 @@ class Instance:
                 namespace, name = object_key(unit)
                 known = (namespace, name) in self.operator.store.runs.objects
                 self.queue.add(("run" if known else "unit", namespace, name))
+            seen, self.seen[:] = list(dict.fromkeys(self.seen)), []
+            for key in seen:
+                self.queue.add(("library", *key))
 
     def resync(self) -> None:
         """The loop that runs once a minute."""
         self.resynced_at = CLOCK.seconds
         try:
-            for plural in (RUNS, LEASES, POOLS, CONFIG_MAPS):
+            for plural in LISTED:
                 drive(self.operator.copies.list(plural))
         except HistoryLostError:
             self.lost = True
         else:
             self._look_for_orphans()
+            if not self.operator._unseen:
+                drive(self.operator._prune())
 
     def _look_for_orphans(self) -> None:
         try:

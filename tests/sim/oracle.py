@@ -9,6 +9,7 @@ from mainstay.api.meta import FINALIZER
 from mainstay.core import reasons
 from mainstay.core.inputs import inputs_of
 from mainstay.core.names import unit_name
+from mainstay.core.strategy.resolve import with_strategy
 from mainstay.core.unit import GONE, LIVE, Unit, UnitSpec, UnitState
 from mainstay.shell.kube import LEASES, POOLS, RUNS
 
@@ -32,6 +33,11 @@ NAMED = {
     reasons.NOT_READY,
     reasons.HELD_LOCALLY,
     "RunAsRootRefused",
+    reasons.STRATEGY_NOT_FOUND,
+    reasons.STRATEGY_DELETED,
+    reasons.STRATEGY_INVALID,
+    reasons.STRATEGY_PENDING,
+    reasons.REVISION_NOT_FOUND,
 }
 """Reasons that explain why a run is not what its spec asks."""
 
@@ -111,9 +117,9 @@ class Oracle:
                 self._status(ref, body)
             case "remove finalizer":
                 self._letting_go(ref, body)
-            case "create":
+            case "create" if ref[0] == LEASES:
                 self._leasing(body)
-            case "delete":
+            case "delete" if ref[0] == LEASES:
                 port = body["spec"]["port"]
                 for unit in self._world.runtime.peek_all():
                     if unit.port == port and unit.state in LIVE:
@@ -258,7 +264,8 @@ class Oracle:
         wanted = "controlApi" in run["spec"]
         if self._leases_of(run["metadata"]["uid"]) != ([status.get("port")] if wanted else []):
             yield f"{name}: its leases are {self._leases_of(run['metadata']['uid'])}"
-        if unit.inputs_hash != inputs_of(self._world.parsed(run).spec, {}).hash:
+        wanted_hash = inputs_of(self._world.parsed(run).spec, {}).hash
+        if unit.inputs_hash != with_strategy(wanted_hash, self._world.parsed(run).status.strategy):
             yield f"{name}: it lives with inputs that were changed"
         if not unit.defined:
             yield f"{name}: its files are gone"

@@ -93,10 +93,13 @@ class World:
         self.api.remove(LEASES, "", f"port-{port}")
 
     def start_operator(self, name: str = "") -> Instance:
-        instance = Instance(name, self.api, self.kube, self.runtime)
+        instance = self._instance(name)
         self.operators.append(instance)
         self.moved_at = CLOCK.seconds
         return instance
+
+    def _instance(self, name: str) -> Instance:
+        return Instance(name, self.api, self.kube, self.runtime)
 
     def crash_operator(self, instance: Instance | None = None) -> None:
         gone = instance or self.operators[0]
@@ -189,13 +192,16 @@ class World:
             raise AssertionError("does not converge:\n" + "\n".join(self.log[-40:]))
         before = self.api.versions()
         for instance in self.operators:
-            for obj in list(self.api.all(RUNS)):
-                key = ("run", obj["metadata"]["namespace"], obj["metadata"]["name"])
+            for key in self._everything():
                 instance.queue.add(key)
                 self.turn(instance, key)
         assert self.api.versions() == before, "a fixed point writes"
         self.disturbed = False
         self.oracle.settled()
+
+    def _everything(self) -> list[WorkKey]:
+        """Whatever has to be at rest."""
+        return [("run", o["metadata"]["namespace"], o["metadata"]["name"]) for o in self.api.all(RUNS)]
 
     def _any_pass(self, *, resync: bool) -> bool:
         for instance in self.rng.sample(self.operators, len(self.operators)):

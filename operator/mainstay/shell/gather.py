@@ -81,11 +81,12 @@ class Gatherer:
             return None
         if run.metadata.uid != memory.uid:
             memory.forget(run.metadata.uid)
+        inputs = self._inputs(run, memory)
         return RunSnapshot(
             run=run,
             unit=unit,
             now=datetime.now(UTC).replace(microsecond=0),
-            inputs=self._inputs(run, memory),
+            inputs=inputs,
             leases=tuple(
                 LeaseView(x.metadata.name, x.spec.port, x.metadata.uid, x.metadata.resource_version)
                 for x in self._store.leases_of(run.metadata.uid)
@@ -100,7 +101,7 @@ class Gatherer:
             ),
             probe=probe,
             problem=_problem(run, memory),
-            strategy=self._strategies.resolution(key, run, live=unit.state in LIVE),
+            strategy=self._strategies.resolution(key, run, unit, inputs),
         )
 
     def config_map_values(self, run: StrategyRun) -> dict[tuple[str, str], str | None]:

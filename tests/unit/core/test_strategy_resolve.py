@@ -158,6 +158,31 @@ CASES: dict[str, Case] = {
     "deleted, keep the last": (KEEP, OLD, GONE, True, OLD, reasons.LAST_GOOD_IN_USE),
     "deleted, keep the last, at its next start": (KEEP, OLD, GONE, False, OLD, reasons.LAST_GOOD_IN_USE),
     "deleted, stop": (STOP, OLD, GONE, True, None, reasons.STRATEGY_DELETED),
+    "not read yet, stop, nothing lives": (STOP, OLD, COMING, False, None, reasons.STRATEGY_PENDING),
+    "an edit, its library is not read yet": (
+        {},
+        OLD,
+        replace(HERE, unread=True),
+        True,
+        OLD,
+        reasons.UPDATE_WAITING,
+    ),
+    "not read yet, and nothing new": (
+        {},
+        OLD,
+        replace(SAME, unread=True),
+        True,
+        OLD,
+        reasons.STRATEGY_IN_USE,
+    ),
+    "not read yet, at its next start": (
+        {},
+        OLD,
+        replace(HERE, unread=True),
+        False,
+        NEW,
+        reasons.STRATEGY_IN_USE,
+    ),
     "never there, stop": (STOP, None, GONE, False, None, reasons.STRATEGY_NOT_FOUND),
     # nobody knows yet
     "not read yet": ({}, OLD, COMING, True, OLD, reasons.STRATEGY_PENDING),
@@ -183,6 +208,15 @@ def test_table(
     assert (found.problem is None) is (runs is not None)
     assert found.problem is None or found.problem == found.told[1:]
     assert found.stop is (reason == reasons.STRATEGY_DELETED)
+
+
+def test_what_ended_for_good_keeps_what_it_had_and_waits_for_no_turn() -> None:
+    for view in (HERE, GONE, replace(HERE, room=False)):
+        found = resolve(spec({}), OLD, view, settled=True, ended=True)
+        assert (found.use, found.waits) == (OLD, False)
+        assert found.told is not None
+        assert found.told[1] == reasons.UPDATE_WAITING
+        assert "next start" in found.told[2]
 
 
 def test_every_reason_is_in_the_table() -> None:

@@ -28,7 +28,7 @@ def decide(s: RunSnapshot) -> RunPlan:
     if s.foreign_unit:
         return _predecessor(s)
     if s.live and s.status.phase is not RunPhase.STOPPING and _ahead(s):
-        return _adopt(s)
+        return Wait(poll=True) if s.strategy.unread and s.wish is not Wish.STOP else _adopt(s)
     match s.status.phase:
         case RunPhase.STARTING | RunPhase.RUNNING | RunPhase.PAUSING | RunPhase.PAUSED | RunPhase.RESUMING:
             return _claimed(s)

@@ -32,6 +32,7 @@ class StrategyView:
     default_name: str | None = None
     pinned: StrategyInUse | None = None  # spec.strategy.revision, if its bytes are there
     room: bool = True  # it is this run's turn to be restarted
+    unread: bool = False  # all this is what was known before: its file is another one, or was not read yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Resolution:
     problem: tuple[str, str] | None = None
     stop: bool = False
     waits: bool = False  # for its turn
+    unread: bool = False  # nothing that lives is to be judged by this yet
 
 
 def same_program(one: StrategyInUse | None, other: StrategyInUse | None) -> bool:
@@ -64,18 +66,29 @@ def with_strategy(declared: str, use: StrategyInUse | None) -> str:
 
 
 def resolve(
-    spec: StrategyRunSpec, current: StrategyInUse | None, view: StrategyView, *, settled: bool
+    spec: StrategyRunSpec,
+    current: StrategyInUse | None,
+    view: StrategyView,
+    *,
+    settled: bool,
+    ended: bool = False,
 ) -> Resolution:
-    """What to run now. `current` is what was claimed last; `settled`: it lives, or has ended for good."""
+    """What to run now. `current` is what was claimed last.
+
+    `settled`: it lives, or has ended for good (`ended`), and nothing of its own asks for another start.
+    """
     ref = spec.strategy
     if ref is None:
         return Resolution()
     mine = current if current is not None and (current.fallback or current.name == ref.name) else None
-    found = _found(ref, mine, view) if view.found or ref.revision else _gone(spec, ref, mine, view)
+    if view.found or ref.revision:
+        found = _found(ref, mine, view)
+    else:
+        found = _gone(spec, ref, mine, view, settled=settled)
     theirs = not settled or mine is None or ref.revision is not None or found.use is None
     if theirs or same_program(found.use, mine):
         return found
-    return _in_turn(spec, found, mine, view)
+    return _in_turn(spec, found, mine, view, ended=ended)
 
 
 def _found(ref: StrategyRef, mine: StrategyInUse | None, view: StrategyView) -> Resolution:
@@ -98,11 +111,12 @@ def _found(ref: StrategyRef, mine: StrategyInUse | None, view: StrategyView) -> 
 
 
 def _gone(
-    spec: StrategyRunSpec, ref: StrategyRef, mine: StrategyInUse | None, view: StrategyView
+    spec: StrategyRunSpec, ref: StrategyRef, mine: StrategyInUse | None, view: StrategyView, *, settled: bool
 ) -> Resolution:
     if view.coming:
         words = f"library {ref.library} has not been read yet"
-        if mine is None:
+        # What fallbackPolicy Stop ended, or would end, is not started on a guess.
+        if mine is None or (not settled and spec.fallback_policy is FallbackPolicy.STOP):
             return _blocked(reasons.STRATEGY_PENDING, words)
         return Resolution(mine, (False, reasons.STRATEGY_PENDING, words))
     if mine is None:
@@ -132,24 +146,29 @@ def _gone(
 
 
 def _in_turn(
-    spec: StrategyRunSpec, found: Resolution, mine: StrategyInUse | None, view: StrategyView
+    spec: StrategyRunSpec, found: Resolution, mine: StrategyInUse | None, view: StrategyView, *, ended: bool
 ) -> Resolution:
     """The library changed: keep what runs where its change has to wait."""
     assert found.use is not None
     assert mine is not None
-    if spec.state is not RunGoal.RUNNING:
+    if ended:
+        words, reason = "is taken at its next start", reasons.UPDATE_WAITING
+    elif spec.state is not RunGoal.RUNNING:
         words, reason = "is taken when this run is resumed", reasons.UPDATE_WAITING
     elif _edit(found.use, mine) and spec.strategy_update_policy is StrategyUpdatePolicy.IGNORE:
         words, reason = (
             "is taken at its next start, as spec.strategyUpdatePolicy says",
             reasons.UPDATE_IGNORED,
         )
+    elif view.unread:
+        words, reason = "waits until the library was read", reasons.UPDATE_WAITING
     elif not view.room:
         words, reason = "waits for its turn, as spec.rollout of the library says", reasons.UPDATE_WAITING
     else:
         return found
-    words = f"runs {mine.name} {short(mine.hash)}; {found.use.name} {short(found.use.hash)} {words}"
-    return Resolution(mine, (False, reason, words), waits=not view.room)
+    does = "ended as" if ended else "runs"
+    words = f"{does} {mine.name} {short(mine.hash)}; {found.use.name} {short(found.use.hash)} {words}"
+    return Resolution(mine, (False, reason, words), waits=not view.room and not ended)
 
 
 def _edit(use: StrategyInUse, mine: StrategyInUse) -> bool:

@@ -6,10 +6,17 @@ from dataclasses import replace
 
 from mainstay.api.strategy import Strategy
 from mainstay.api.strategyrun import StrategyInUse, StrategyRef, StrategyRun
-from mainstay.core.snapshot import over
+from mainstay.core.snapshot import Inputs, over
 from mainstay.core.strategy.budget import UserView, allowance, has_turn
-from mainstay.core.strategy.resolve import Resolution, StrategyView, resolve, same_program
+from mainstay.core.strategy.resolve import (
+    Resolution,
+    StrategyView,
+    resolve,
+    same_program,
+    with_strategy,
+)
 from mainstay.core.strategy.views import Listing
+from mainstay.core.unit import LIVE, Unit
 from mainstay.runtime.base import Shelf
 from mainstay.shell.store import Key, Store
 from mainstay.shell.strategies.index import Name, StrategyIndex
@@ -25,16 +32,19 @@ class Views:
         self._sources = sources
         self.shelf = shelf
 
-    def resolution(self, key: Key, run: StrategyRun, *, live: bool) -> Resolution:
+    def resolution(self, key: Key, run: StrategyRun, unit: Unit, inputs: Inputs) -> Resolution:
         """What the run is to run now."""
         ref = run.spec.strategy
         if ref is None:
             return Resolution()
         name = (run.metadata.namespace, ref.library, ref.name)
         view = self._view(key, run, ref, name)
-        found = resolve(run.spec, run.status.strategy, view, settled=live or over(run.status))
+        ended, live = over(run.status), unit.state in LIVE
+        settled = (live or ended) and not _starts_anyhow(run, inputs)
+        current = _current(run, unit, inputs, view) if live else run.status.strategy
+        found = resolve(run.spec, current, view, settled=settled, ended=ended and not live)
         (self.index.waiting[name].add if found.waits else self.index.waiting[name].discard)(key)
-        return found
+        return replace(found, unread=view.unread)
 
     def _view(self, key: Key, run: StrategyRun, ref: StrategyRef, name: Name) -> StrategyView:
         known = self._known(run, ref, name)
@@ -52,7 +62,19 @@ class Views:
             default=self.index.offered((name[0], name[1], default)) if default is not None else None,
             default_name=default,
             pinned=self._pinned(run, ref, strategy),
+            unread=found and strategy is not None and self._unread(strategy),
         )
+
+    def _unread(self, strategy: Strategy) -> bool:
+        """Whether its status is of another content than its file has, as far as anybody has looked."""
+        library = self.index.library(strategy.metadata.namespace, strategy.spec.library)
+        if library is None or library.spec.source.directory is None or strategy.spec.source.file is None:
+            return False
+        listing = self._sources.known(library)
+        if listing is None or listing.error is not None:
+            return listing is None
+        view = listing.files.get(strategy.called)
+        return view is None or view.hash != strategy.status.hash
 
     def _coming(self, strategy: Strategy | None, name: Name) -> bool:
         """Whether nobody can tell yet that it isn't there: neither it nor its library has been looked at."""
@@ -92,6 +114,27 @@ class Views:
             return False
         found = resolve(run.spec, run.status.strategy, view, settled=True)
         return found.use is not None and not same_program(found.use, run.status.strategy)
+
+
+def _starts_anyhow(run: StrategyRun, inputs: Inputs) -> bool:
+    """The user changed something in the run: the start that this brings takes what there is."""
+    status = run.status
+    if status.handled_restart_nonce not in (None, run.spec.restart_nonce):
+        return True
+    claimed = with_strategy(inputs.hash, status.strategy)
+    return inputs.problem is None and status.inputs_hash is not None and claimed != status.inputs_hash
+
+
+def _current(run: StrategyRun, unit: Unit, inputs: Inputs, view: StrategyView) -> StrategyInUse | None:
+    """What was claimed last: of a process that its object has forgotten, what its inputs tell."""
+    claimed = run.status.strategy
+    if unit.attempt <= run.status.attempt:
+        return claimed
+    default = view.default.model_copy(update={"fallback": True}) if view.default is not None else None
+    for use in (claimed, view.pinned, view.offered, default):
+        if use is not None and with_strategy(inputs.hash, use) == unit.inputs_hash:
+            return use
+    return claimed
 
 
 def _invalid(strategy: Strategy) -> str:
