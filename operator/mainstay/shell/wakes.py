@@ -12,7 +12,7 @@ from mainstay.shell.jobs.index import JobIndex, batch_of
 from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, LIBRARIES, POOLS, RUNS, STRATEGIES
 from mainstay.shell.pools import POOL_WRITE_SECONDS
 from mainstay.shell.queue import Queue
-from mainstay.shell.store import Object, Store, key_of
+from mainstay.shell.store import Key, Object, Store, key_of
 from mainstay.shell.strategies.index import Name, StrategyIndex
 
 WorkKey = tuple[str, str, str]
@@ -129,6 +129,13 @@ class Wakes:
             known = self._strategies.library(namespace, library)
             if known is not None and known.spec.default == called:
                 self._those_without_their_own(namespace, library)
+
+    def users_of_library(self, library: Key) -> None:
+        """What was a memory of it is known now: whoever held still for that looks again."""
+        if self.awake:
+            for name in [n for n in self._strategies.users if n[:2] == library]:
+                for run in sorted(self._strategies.users[name]):
+                    self._queue.add(("run", *run))
 
     def _those_without_their_own(self, namespace: str, library: str) -> None:
         """Runs of a library whose strategy isn't offered: its default is their business."""

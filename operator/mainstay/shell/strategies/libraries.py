@@ -55,6 +55,8 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
         """Called for every change that was learned here: the watch tells nothing new of it."""
         self.touched: Callable[[Key], None] = lambda _: None
         """Called with a strategy whose file changed, or that has no library any more."""
+        self.learned: Callable[[Key], None] = lambda _: None
+        """Called with a library that was read for the first time, or whose source came or went as a whole."""
 
     def _memory(self) -> LibraryMemory:
         return LibraryMemory()
@@ -96,6 +98,8 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
         if before is not None and before == listing:
             return
         memory.refused.clear()
+        if before is None or before.error != listing.error:
+            self.learned(key)
         old = before.files if before is not None else {}
         for name in old.keys() | listing.files.keys():
             if old.get(name) != listing.files.get(name) or before is None or before.error != listing.error:
