@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from typing import Any
 from unittest.mock import patch
@@ -27,6 +28,14 @@ from mainstay.shell.strategies import libraries, strategies
 
 DIRECTORY = "/strategies"
 Fault = Callable[[str], BaseException | None]
+
+
+class StrategyInstance(Instance):
+    """Users of a strategy are a set: in which order they are woken differs from one process to the next."""
+
+    def pick(self, rng: random.Random) -> WorkKey | None:
+        self.queue.wake()
+        return rng.choice(sorted(self.queue.ready)) if self.queue.ready else None
 
 
 class StrategyWorld(World):
@@ -98,7 +107,7 @@ class StrategyWorld(World):
     # --- what happens
 
     def _instance(self, name: str) -> Instance:
-        return Instance(name, self.api, self.kube, self.runtime, SimShelf(self.disk))
+        return StrategyInstance(name, self.api, self.kube, self.runtime, SimShelf(self.disk))
 
     def one_step(
         self, instance: Instance, key: WorkKey, fault: Fault = no_fault, error: BaseException | None = None
