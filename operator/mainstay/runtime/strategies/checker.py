@@ -23,6 +23,10 @@ REMEMBERED = 4096
 _PROGRAM = Path(__file__).with_name("compiling.py")
 
 
+class _NoAnswerError(Exception):
+    """The compiling process did not say; the message does."""
+
+
 class Checker:
     """One compiling process, started when it is needed. Remembers what it found by hash."""
 
@@ -43,11 +47,15 @@ class Checker:
         if key not in self._known:
             async with self._turn:
                 if key not in self._known:
-                    self._known[key] = await self._ask(file, data)
+                    try:
+                        self._known[key] = await self._ask(file, data)
+                    except _NoAnswerError as error:  # not remembered: the host may have been too busy
+                        return str(error)
         self._known.move_to_end(key)
+        answer = self._known[key]
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        return self._known[key]
+        return answer
 
     async def close(self) -> None:
         """End the process."""
@@ -64,10 +72,10 @@ class Checker:
                         return await self._exchange(file, data)
                 except TimeoutError:
                     await self._end()
-                    return f"it takes longer than {LIMIT_SECONDS:.0f} s to compile"
+                    raise _NoAnswerError(f"it takes longer than {LIMIT_SECONDS:.0f} s to compile") from None
                 except (OSError, EOFError, ValueError):
                     await self._end()  # perhaps somebody else ended it: once more
-            return "the compiler crashes on it"
+            raise _NoAnswerError("the compiler crashes on it")
         except asyncio.CancelledError:
             await self._end()  # else its answer would be taken for the next one
             raise

@@ -18,12 +18,12 @@ def wrong(file: str, data: bytes) -> "str | None":
         compile(data, file, "exec", dont_inherit=True)
     except SyntaxError as error:
         text = "".join(c if c.isprintable() else " " for c in (error.text or "").strip())[:SHOWN]
-        where = f"line {error.lineno}: " if error.lineno else ""
-        return f"{where}{error.msg}" + (f": {text}" if text else "")
+        return f"line {error.lineno or 1}: {error.msg}" + (f": {text}" if text else "")
     except (RecursionError, MemoryError):
         return "it is nested too deeply to be compiled"
-    except ValueError as error:  # NUL bytes
-        return str(error)
+    except ValueError as error:
+        before = data.split(b"\0")[0]
+        return f"line {before.count(10) + 1}: {error}"
     return None
 
 

@@ -145,8 +145,15 @@ class _NotAFileError(Exception):
 
 def _load(path: str, most: int) -> tuple[bytes, os.stat_result]:
     """The bytes, and the state that they belong to. Never waits for a writer of a pipe."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # before it is opened: a device may act on that
+        raise _NotAFileError
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with open(descriptor, "rb", buffering=0) as file:
+    try:
+        file = open(descriptor, "rb", buffering=0)  # noqa: SIM115 - closed below
+    except OSError:
+        os.close(descriptor)  # open() leaves it to us when it fails, as for a directory
+        raise
+    with file:
         for _ in range(TRIES):
             before = os.fstat(descriptor)
             if not stat.S_ISREG(before.st_mode):

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -31,6 +32,7 @@ class Snapshots:
 
     def __init__(self, home: Path) -> None:
         self._root = home / "strategies"
+        self._writing = threading.Lock()  # calls come from several threads
 
     def has(self, content: str) -> bool:
         """Whether anything is kept under that hash."""
@@ -44,9 +46,15 @@ class Snapshots:
         if _hash(data) != content:
             raise ValueError(f"these are not the bytes of {content}")
         path = self._directory(content) / _safe(file)
+        with self._writing:
+            self._keep(path, data)
+
+    def _keep(self, path: Path, data: bytes) -> None:
         if _read(path) == data:
+            os.utime(path.parent)  # young again: whoever keeps it now will say so a moment later
             return
-        self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._root.mkdir(parents=True, exist_ok=True)
+        os.chmod(self._root, 0o711)  # noqa: S103 - whatever the umask: other users pass, and can't look
         with effect("keep snapshot"):
             path.parent.mkdir(mode=0o755, exist_ok=True)
             os.chmod(path.parent, 0o755)  # noqa: S103 - for programs of other users; who can't guess it can't list it
@@ -55,6 +63,10 @@ class Snapshots:
     def place(self, content: str, file: str) -> str:
         """The absolute path of these very bytes under that file name. Raises SnapshotLostError."""
         directory, wanted = self._directory(content), _safe(file)
+        with self._writing:
+            return self._place(content, directory, wanted)
+
+    def _place(self, content: str, directory: Path, wanted: str) -> str:
         try:
             names = sorted(os.listdir(directory), key=lambda name: (name != wanted, name))
         except (FileNotFoundError, NotADirectoryError):
@@ -88,7 +100,9 @@ class Snapshots:
             if name.startswith(".gone-"):
                 shutil.rmtree(path, ignore_errors=True)
             elif _HEX.fullmatch(name):
-                with effect("prune snapshot"):
+                with self._writing, effect("prune snapshot"):
+                    if path.lstat().st_mtime > old:
+                        continue  # kept again just now
                     trash = self._root / f".gone-{name}-{secrets.token_hex(4)}"
                     path.rename(trash)
                     shutil.rmtree(trash, ignore_errors=True)

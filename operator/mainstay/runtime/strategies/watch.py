@@ -7,9 +7,11 @@ import contextlib
 import logging
 import os
 import random
+import stat
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from watchfiles import awatch
 
@@ -24,6 +26,13 @@ STEP_MILLISECONDS = 20
 """How often the watching thread looks whether something was told: this much of a debounce is its own."""
 LONGEST = 10
 """A directory that is never still is read after so many debounces all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    path: str
+    at: float  # wall clock
+    file: bool  # a regular file, or nothing any more
 
 
 @dataclass(slots=True)
@@ -46,6 +55,7 @@ class Watcher:
         self._waiting: set[Key] = set()  # in the queue
         self._renew = asyncio.Event()  # the set of directories has changed
         self._works = True
+        self._started = False  # a watch has been running
 
     def set(self, key: Key, source: DirectorySource | None) -> None:
         """Watch it, or forget it."""
@@ -80,6 +90,7 @@ class Watcher:
                 continue
             self._works = True
             try:
+                self._started = True
                 await self._watch(paths)
                 failures = 0
             except Exception as error:  # limits of inotify, a directory that is gone by now
@@ -112,8 +123,9 @@ class Watcher:
             if entry.identity is not None:
                 paths.add(entry.real)
             paths.update(_nearest(os.path.dirname(path)) for path in entry.related)
-            if entry.identity != before:
-                self._note(key, entry, time.time())
+            if entry.identity != before or self._started:
+                # what the watch before had not told yet went with it; a pending debounce is not put off
+                self._note(key, entry, time.time() if entry.identity != before else 0.0)
         return sorted(paths)
 
     async def _watch(self, paths: list[str]) -> None:
@@ -131,25 +143,18 @@ class Watcher:
         async with contextlib.aclosing(seen):
             async for changes in seen:
                 self._noted(path for _, path in changes)
+                # not by identity alone: a directory made again may get the inode number of the one before
+                if any(path in e.related for _, path in changes for e in self._entries.values()):
+                    return
                 if any(
                     _identity(os.path.realpath(e.source.path)) != e.identity for e in self._entries.values()
                 ):
                     return
 
     def _noted(self, paths: Iterable[str]) -> None:
-        newest: dict[str, float] = {}
-        for path in paths:
-            with contextlib.suppress(OSError):
-                newest[path] = os.lstat(path).st_ctime
-            newest.setdefault(path, time.time())
-        if not newest:
-            return
+        changes = [_change(path) for path in paths]
         for key, entry in self._entries.items():
-            times = [
-                at
-                for path, at in newest.items()
-                if os.path.dirname(path) == entry.real or path == entry.real or path in entry.related
-            ]
+            times = [change.at for change in changes if _concerns(change, entry)]
             if times:
                 self._note(key, entry, max(times))
 
@@ -181,6 +186,25 @@ class Watcher:
             if key not in self._waiting:
                 self._waiting.add(key)
                 self._told.put_nowait(key)
+
+
+def _change(path: str) -> _Change:
+    with contextlib.suppress(OSError):
+        info = os.lstat(path)
+        return _Change(path, info.st_ctime, stat.S_ISREG(info.st_mode))
+    with contextlib.suppress(OSError):  # of what is gone the directory says when
+        return _Change(path, os.stat(os.path.dirname(path)).st_ctime, True)
+    return _Change(path, time.time(), True)
+
+
+def _concerns(change: _Change, entry: _Entry) -> bool:
+    """A log that is written beside the strategies changes nothing; a link there may lead to all of them."""
+    if change.path == entry.real or change.path in entry.related:
+        return True
+    directory, file = os.path.split(change.path)
+    if directory != entry.real:
+        return False
+    return not change.file or any(fnmatchcase(file, pattern) for pattern in entry.source.include)
 
 
 def _links(path: str) -> frozenset[str]:

@@ -65,7 +65,6 @@ def test_problems(case, tmp_path) -> None:
     assert problem.message.isprintable()
 
 
-@pytest.mark.xfail(strict=False, reason="open() of its descriptor fails, and leaves it open: FileUnreadable")
 def test_a_directory_is_not_a_file(tmp_path) -> None:
     (tmp_path / "A.py").mkdir()
     directory = of(tmp_path)
@@ -75,9 +74,6 @@ def test_a_directory_is_not_a_file(tmp_path) -> None:
     assert [p.reason for p in listings[0].problems] == [reasons.NOT_A_FILE]
 
 
-@pytest.mark.xfail(
-    strict=False, reason="open() of a socket fails before its kind is looked at: FileUnreadable"
-)
 def test_a_socket_is_not_a_file(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     sock(tmp_path / "A.py")

@@ -48,7 +48,6 @@ def test_kept_and_placed(snapshots, tmp_path) -> None:
     assert os.listdir(os.path.dirname(path)) == ["A.py"]
 
 
-@pytest.mark.xfail(strict=False, reason="mkdir's mode is cut by the umask: other users can't pass")
 def test_modes_whatever_the_umask(snapshots, tmp_path) -> None:
     before = os.umask(0o077)
     try:
@@ -165,7 +164,6 @@ def test_an_interrupted_prune_is_finished_by_the_next(snapshots, tmp_path) -> No
     assert os.listdir(root) == []
 
 
-@pytest.mark.xfail(strict=False, reason="keep() of what is there leaves its age, so prune takes it at once")
 def test_what_was_just_kept_again_is_young(snapshots, tmp_path) -> None:
     snapshots.keep(HASH, "A.py", DATA)
     age(tmp_path / "strategies" / HEX)
@@ -173,7 +171,6 @@ def test_what_was_just_kept_again_is_young(snapshots, tmp_path) -> None:
     assert snapshots.prune(()) == []
 
 
-@pytest.mark.xfail(strict=False, reason="a writer removes the temporary files of others that write now")
 def test_many_at_once(snapshots) -> None:
     with ThreadPoolExecutor(8) as pool:
         for _ in range(20):

@@ -152,9 +152,6 @@ async def test_a_directory_that_is_deleted_and_made_again_is_watched_anew(place)
     await place.tells()
 
 
-@pytest.mark.xfail(
-    strict=False, reason="the new directory may have the inode number of the old one: not noticed"
-)
 async def test_a_directory_that_is_made_again_at_once_is_watched_anew(place) -> None:
     place.path.mkdir()
     place.watch()
@@ -181,9 +178,6 @@ async def test_a_directory_that_comes_later_is_told_whichever_part_of_it_comes_f
     await place.tells()
 
 
-@pytest.mark.xfail(
-    strict=False, reason="what the ended watch had not told yet is dropped until the next rescan"
-)
 async def test_nothing_is_lost_while_another_directory_joins(place) -> None:
     place.path.mkdir()
     place.watch()
