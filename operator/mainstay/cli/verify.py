@@ -86,7 +86,7 @@ async def _checks(target: Target, work: Verification) -> None:
     except Exception as error:
         if type(error).__name__ != "ConfigException":
             raise
-        words = f"no cluster to talk to: {error}. `mainstay up` makes one, or name one with --kubeconfig"
+        words = f"no cluster to talk to: {str(error).rstrip('.')}. `mainstay up` makes one, or name one with --kubeconfig"
         work.done(Check("the API server answers", Outcome.FAILED, 0.0, one_line(words)))
 
 
@@ -110,7 +110,7 @@ def _tell(check: Check) -> None:
     """One line, as soon as it is known."""
     if out.is_terminal:
         mark, style = _MARKS[check.outcome]
-        line = Text(mark + " ", style=style)
+        line = Text.assemble((mark, style), " ")
     else:
         line = Text(f"{_WORDS[check.outcome]:<8}")
     line.append(f"{check.title} ({check.seconds:.1f} s)")

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.shell.test_shutdown import Api, operating, served, value
 
+from mainstay.api.strategyrun import StrategyRunStatus
 from mainstay.core.unit import UnitState
 from mainstay.runtime.fake import FakeRuntime
 from mainstay.runtime.fake_strategies import FakeShelf
@@ -221,6 +223,28 @@ def test_strategies_by_what_their_source_has(bare: Operator):
         run["status"]["strategy"] = {**use, "fallback": fallback}
         bare.store.runs.put(run)
     assert value(bare, "mainstay_runs_on_fallback") == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "counted"),
+    [
+        pytest.param((1, "Running"), (2, "StrategyChanged"), 1, id="its claim"),
+        pytest.param((1, "Running"), (1, "StrategyChanged"), 1, id="stopped first, as its port can't stay"),
+        pytest.param((2, "StrategyChanged"), (2, "StrategyChanged"), 0, id="told again"),
+        pytest.param((2, "StrategyChanged"), (3, "StrategyChanged"), 1, id="changed again meanwhile"),
+        pytest.param((2, "StrategyChanged"), (2, "Running"), 0, id="it runs"),
+        pytest.param((1, "Running"), (2, "InputsChanged"), 0, id="for another reason"),
+    ],
+)
+def test_a_restart_for_its_strategy_counts_once(bare: Operator, before: Any, after: Any, counted: int):
+    old, new = (
+        StrategyRunStatus.model_validate(
+            {"phase": "Starting", "attempt": attempt, "conditions": [condition("Ready", "False", reason)]}
+        )
+        for attempt, reason in (before, after)
+    )
+    bare._runs._written(SimpleNamespace(status=old), new, a_run(1, "Starting"))  # type: ignore[arg-type]
+    assert value(bare, "mainstay_strategy_rolls_total") == counted
 
 
 async def test_a_run_is_counted_pass_by_pass():
