@@ -112,7 +112,7 @@ class Wakes:
 
     def _library(self, namespace: str, name: str, obj: Object, before: Object | None) -> None:
         self._queue.add(("library", namespace, name))
-        if before is None or before.get("spec") != obj.get("spec"):
+        if before is None or before.get("spec") != obj.get("spec") or _problems(before) != _problems(obj):
             self._those_without_their_own(namespace, name)
 
     def _strategy(
@@ -195,6 +195,11 @@ def named(strategy: Object) -> tuple[str, str]:
     """(library, name as runs write it) of a Strategy."""
     spec = strategy.get("spec") or {}
     return spec.get("library") or DEFAULT_LIBRARY, spec.get("name") or strategy["metadata"]["name"]
+
+
+def _problems(library: Object) -> object:
+    """What a library has and can't offer."""
+    return (library.get("status") or {}).get("problems") or []
 
 
 def _offer(strategy: Object) -> tuple[object, ...]:

@@ -81,7 +81,7 @@ class StrategyOracle(Oracle):
             raise OracleError(f"{spec.name} is started with the path {env['STRATEGY_PATH']}")
         if digest(kept[file]) != env["STRATEGY_HASH"]:
             raise OracleError(f"{spec.name} runs other bytes than those of its hash")
-        if use["hash"] not in self.good[use["name"]]:
+        if use["hash"] not in set().union(*self.good.values()):
             raise OracleError(f"{spec.name} is started with code that was never valid")
 
     def writing(self, what: str, ref: Ref, body: Any) -> None:

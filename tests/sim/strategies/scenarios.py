@@ -313,6 +313,7 @@ def rolled_back_to_a_revision_and_forward_again(world: StrategyWorld) -> None:
     expect(world, a="Ema x = 1 @3", b="Safe x = 0 as a fallback @4")
     say(world, "Ema.py is back; user: no revision any more")
     world.files({"Ema.py": TWO})
+    world.converge()
     world.edit("a", strategy={"name": "Ema"})
     world.converge()
     expect(world, a="Ema x = 2 @4", b="Ema x = 2 @5")

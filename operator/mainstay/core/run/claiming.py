@@ -21,6 +21,8 @@ FOREIGN_PORT_RETRY_SECONDS = 5.0
 def begin(s: RunSnapshot) -> RunPlan:
     """Claim the next attempt, or say why there can't be one. Nothing of the unit lives."""
     if s.blocked:
+        if s.strategy.unread and s.status.phase is RunPhase.PENDING:
+            return Wait(poll=True)  # why was told already; whether it still holds is known in a moment
         return _pending(s, *s.blocked, stalled=s.blocked[0] != reasons.STRATEGY_PENDING)
     choice = ports.choose(s)
     if isinstance(choice, ports.NoPort):

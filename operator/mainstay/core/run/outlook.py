@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mainstay.api.conditions import Condition, ConditionStatus, merge
+from mainstay.api.conditions import Condition, ConditionStatus, find, merge
 from mainstay.api.conditions import condition as observed
 from mainstay.api.strategyrun import RunPhase, StrategyRunStatus
 from mainstay.core import reasons
@@ -77,6 +77,8 @@ def outlook(
             conditions.append(condition("PortAllocated", False, reasons.RELEASED))
     if s.strategy.told is not None:
         conditions.append(condition("StrategyResolved", *s.strategy.told))
+    elif s.strategy.unread and (known := find(s.status.conditions, "StrategyResolved")):
+        conditions.append(known)
     if s.unit.held_locally:
         conditions.append(
             condition(

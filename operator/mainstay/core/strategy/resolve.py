@@ -7,7 +7,7 @@ changed waits while the run is paused, while it is over, and for its turn (spec.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mainstay.api.strategyrun import (
     FallbackPolicy,
@@ -117,8 +117,11 @@ def _gone(
         words = f"library {ref.library} has not been read yet"
         # What fallbackPolicy Stop ended, or would end, is not started on a guess.
         if mine is None or (not settled and spec.fallback_policy is FallbackPolicy.STOP):
-            return _blocked(reasons.STRATEGY_PENDING, words)
-        return Resolution(mine, (False, reasons.STRATEGY_PENDING, words))
+            found = _blocked(reasons.STRATEGY_PENDING, words)
+        else:
+            found = Resolution(mine, (False, reasons.STRATEGY_PENDING, words))
+        # At a start of the operator what was told before holds until somebody has looked.
+        return replace(found, told=None) if view.unread else found
     if mine is None:
         words = (
             f"library {ref.library} has no strategy {ref.name} (`kubectl get strategies`); this run starts by itself "

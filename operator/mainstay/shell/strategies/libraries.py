@@ -100,6 +100,8 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
         memory.refused.clear()
         if before is None or before.error != listing.error:
             self.learned(key)
+            for strategy in self._index.of_library(*key):  # also what it has no more
+                self.touched((key[0], strategy.metadata.name))
         old = before.files if before is not None else {}
         for name in old.keys() | listing.files.keys():
             if old.get(name) != listing.files.get(name) or before is None or before.error != listing.error:

@@ -8,6 +8,7 @@ from mainstay.api.strategy import Strategy
 from mainstay.api.strategyrun import StrategyInUse, StrategyRef, StrategyRun
 from mainstay.core.snapshot import Inputs, over
 from mainstay.core.strategy.budget import UserView, allowance, has_turn
+from mainstay.core.strategy.names import object_name
 from mainstay.core.strategy.resolve import (
     Resolution,
     StrategyView,
@@ -62,8 +63,12 @@ class Views:
             default=self.index.offered((name[0], name[1], default)) if default is not None else None,
             default_name=default,
             pinned=self._pinned(run, ref, strategy),
-            unread=found and strategy is not None and self._unread(strategy),
+            unread=self._unread(strategy) if found and strategy is not None else self._unlooked(name),
         )
+
+    def _unlooked(self, name: Name) -> bool:
+        library = self.index.library(name[0], name[1])
+        return library is not None and self._sources.known(library) is None
 
     def _unread(self, strategy: Strategy) -> bool:
         """Whether its status is of another content than its file has, as far as anybody has looked."""
@@ -84,7 +89,17 @@ class Views:
         if library is None or library.metadata.deletion_timestamp is not None:
             return False
         listing: Listing | None = self._sources.known(library)
-        return listing is None or listing.error is not None or (strategy is None and name[2] in listing.files)
+        if listing is None or listing.error is not None:
+            return True
+        view = listing.files.get(name[2])
+        if strategy is not None or view is None:
+            return False
+        # It is there and has no object: not yet, or never, because another has the name or the API server refused.
+        told = {problem.file.rpartition("/")[2] for problem in library.status.problems}
+        return (
+            name[0],
+            object_name(name[1], name[2]),
+        ) not in self.index.strategies.objects and view.file not in told
 
     def _pinned(self, run: StrategyRun, ref: StrategyRef, strategy: Strategy | None) -> StrategyInUse | None:
         if ref.revision is None or not self.shelf.has(ref.revision):
