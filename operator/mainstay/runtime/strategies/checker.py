@@ -7,6 +7,7 @@ exhaust the stack of whoever compiles it. The process is ended when it has nothi
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import hashlib
 import json
@@ -27,35 +28,41 @@ class _NoAnswerError(Exception):
     """The compiling process did not say; the message does."""
 
 
+class _CrashedError(Exception):
+    """It ended in the middle, twice."""
+
+
 class Checker:
     """One compiling process, started when it is needed. Remembers what it found by hash."""
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
-        self._known: OrderedDict[tuple[str, str], str | None] = OrderedDict()
+        self._known: OrderedDict[str, str | None] = OrderedDict()
         self._turn = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     async def problem(self, file: str, data: bytes) -> str | None:
         """Why it can't be run, in words; None if it can."""
-        if not data.strip():
+        if not data.removeprefix(codecs.BOM_UTF8).strip():
             return "the file is empty"
-        suffix = split(file)[1]
-        if suffix != ".py":
+        if split(file)[1] != ".py":
             return None
-        key = suffix, hashlib.sha256(data).hexdigest()
+        key = hashlib.sha256(data).hexdigest()
         if key not in self._known:
             async with self._turn:
                 if key not in self._known:
+                    # neither of these is remembered: the host may have been busy, or somebody ended the process
                     try:
                         self._known[key] = await self._ask(file, data)
-                    except _NoAnswerError as error:  # not remembered: the host may have been too busy
-                        return str(error)
+                    except TimeoutError:
+                        return f"it takes longer than {LIMIT_SECONDS:g} s to compile"
+                    except _CrashedError:
+                        return "the compiler crashes on it"
         self._known.move_to_end(key)
-        answer = self._known[key]
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        return answer
+        return self._known[key]
 
     async def close(self) -> None:
         """End the process."""
@@ -63,32 +70,36 @@ class Checker:
             await self._end()
 
     async def _ask(self, file: str, data: bytes) -> str | None:
+        """Raises TimeoutError and _CrashedError."""
         if self._idle is not None:
             self._idle.cancel()
-        try:
-            for _ in range(2):
-                try:
-                    async with asyncio.timeout(LIMIT_SECONDS):
-                        return await self._exchange(file, data)
-                except TimeoutError:
-                    await self._end()
-                    raise _NoAnswerError(f"it takes longer than {LIMIT_SECONDS:.0f} s to compile") from None
-                except (OSError, EOFError, ValueError):
-                    await self._end()  # perhaps somebody else ended it: once more
-            raise _NoAnswerError("the compiler crashes on it")
-        except asyncio.CancelledError:
-            await self._end()  # else its answer would be taken for the next one
-            raise
-        finally:
-            loop = asyncio.get_running_loop()
-            self._idle = loop.call_later(IDLE_SECONDS, lambda: loop.create_task(self.close()))
+        for _ in range(2):
+            try:
+                async with asyncio.timeout(LIMIT_SECONDS):
+                    answer = await self._exchange(file, data)
+            except TimeoutError:
+                await self._end()
+                raise
+            except (OSError, EOFError, ValueError):
+                await self._end()  # perhaps somebody else ended it: once more
+            except asyncio.CancelledError:
+                await self._end()  # else its answer would be taken for the next one
+                raise
+            else:
+                self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._doze)
+                return answer
+        raise _CrashedError
+
+    def _doze(self) -> None:
+        if not self._turn.locked():
+            self._ending = asyncio.create_task(self.close())
 
     async def _exchange(self, file: str, data: bytes) -> str | None:
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", str(_PROGRAM),
+                sys.executable, "-I", "-S", "-B", str(_PROGRAM),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
+                start_new_session=True, cwd="/",
             )  # fmt: skip
         process = self._process
         assert process.stdin is not None
