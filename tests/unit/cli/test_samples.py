@@ -73,6 +73,18 @@ def test_what_was_removed_comes_back_and_what_the_user_added_stays(places):
     assert (target / "bot" / "mine.py").read_text() == "mine"
 
 
+def test_a_strategy_that_was_deleted_is_not_offered_again(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "strategies").mkdir(parents=True)
+    (source / "strategies" / "Dip.py").write_text("one")
+    copy_samples(source, target)
+    (target / "strategies" / "Dip.py").unlink()
+    assert copy_samples(source, target) == []
+    (source / "strategies" / "Dip.py").write_text("two")
+    assert copy_samples(source, target) == []
+    assert not (target / "strategies" / "Dip.py").exists()
+
+
 @pytest.mark.parametrize("spoilt", [None, "{", "[]"])
 def test_a_home_that_does_not_know_what_was_shipped_overwrites_nothing(places, spoilt):
     source, target = places
