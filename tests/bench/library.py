@@ -29,7 +29,7 @@ ROLL_TARGET = DEBOUNCE + 0.6
 BARE_FACTOR = 1.5
 PM2_SECONDS = 2.5
 """`pm2 restart all` of 34, as DESIGN.md has it; measured on another day."""
-PARTS = ("seen", "roll", "bots", "steps", "scale")
+PARTS = ("seen", "bots", "roll", "steps", "checkout", "thousand")
 STRATEGY, FALLBACK = "AlphaStrategy", "FallbackStrategy"
 
 
@@ -299,7 +299,7 @@ async def measure(*, quick: bool, part: str = "") -> list[Figure]:
     """All of it, or one of PARTS."""
     figures: list[Figure] = []
     Path("/var/empty").mkdir(exist_ok=True)
-    if part != "scale":
+    if part not in ("checkout", "thousand"):
         async with installation(ports=128) as home, AsyncExitStack() as stack:
             files = Files(home / "bench-strategies")
             for name in (STRATEGY, FALLBACK):
@@ -320,6 +320,6 @@ async def measure(*, quick: bool, part: str = "") -> list[Figure]:
                 figures += await servers(home, files, runs, strategies, quick)
             if part in ("", "steps"):
                 figures += await traced(home, files, quick)
-    if part in ("", "scale"):
-        figures += await library_scale.scale(quick=quick)
+    if part in ("", "checkout", "thousand"):
+        figures += await library_scale.scale(quick=quick, part=part)
     return figures

@@ -31,7 +31,9 @@ def attempt(obj: Object | None) -> int:
 
 
 def counted(home: Path) -> dict[str, float]:
-    """What the operator's metrics count: name and values of labels → value."""
+    """What the operator's metrics count: name and values of labels → value; nothing where it serves none."""
+    if not (home / "operator.url").exists():
+        return {}
     with urlopen((home / "operator.url").read_text().strip() + "/metrics") as answer:
         text = answer.read().decode()
     return {
