@@ -6,7 +6,9 @@ import errno
 import hashlib
 import os
 import stat
+import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -19,6 +21,7 @@ FILES_MAX = 5000
 RACY_SECONDS = 0.1
 """A file that was changed that shortly before it was read may have been changed again without a trace."""
 TRIES = 3
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 _Stamp = tuple[int, int, int, int, int]
 
@@ -31,47 +34,63 @@ class _Read:
 
 
 class Directory:
-    """One directory. Not for two threads at once."""
+    """One directory. Any thread."""
 
     def __init__(self, source: DirectorySource) -> None:
         self._source = source
         self._read: dict[str, _Read] = {}
+        self._scanning = threading.Lock()
 
     def scan(self) -> Listing:
         """Look at everything in it. Whatever is wrong is part of the answer."""
         path = self._source.path
         try:
-            root = os.path.realpath(path)
-            names = sorted(os.listdir(root))
+            with self._scanning:
+                for _ in range(TRIES):
+                    if (listing := self._scan(os.path.realpath(path))) is not None:
+                        return listing
+            return Listing(error=(reasons.DIRECTORY_UNREADABLE, f"{path} is replaced all the time."))
         except FileNotFoundError:
             words = f"there is no directory {path}; make it, or correct spec.source.directory."
             return Listing(error=(reasons.DIRECTORY_NOT_FOUND, words))
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             return Listing(error=(reasons.DIRECTORY_UNREADABLE, f"{path} can't be read: {why}."))
+
+    def _scan(self, root: str) -> Listing | None:
+        """None if the directory went away in the middle: that its files went, too, says nothing of them."""
+        before = os.stat(root)
+        counting = [n for n in sorted(os.listdir(root)) if not hidden(n) and self._counts(n)]
         files: dict[str, FileView] = {}
+        taken: dict[str, str] = {}  # also by those that can't be read: another must not step in for them
         problems: list[FileProblem] = []
-        counting = [n for n in names if not hidden(n) and self._counts(n)]
+        gone = False
         for file in counting[:FILES_MAX]:
-            found = self._one(root, file, files)
-            if isinstance(found, FileView):
-                files[found.name] = found
-            elif found is not None:
-                problems.append(found)
+            try:
+                view = self._one(root, file, taken)
+            except _UnfitError as error:
+                problems.append(FileProblem(_shown(file), error.reason, str(error)))
+                if error.reason != reasons.NAME_INVALID:
+                    taken.setdefault(split(file)[0], file)
+            except FileNotFoundError:
+                gone = True
+            else:
+                files[view.name], taken[view.name] = view, file
         if len(counting) > FILES_MAX:
             words = f"{len(counting)} files, and a library has at most {FILES_MAX}; the rest are not offered"
             problems.append(FileProblem(_shown(counting[FILES_MAX]), reasons.TOO_MANY_FILES, words))
         seen = set(counting)
         self._read = {file: read for file, read in self._read.items() if file in seen}
+        if gone and not (os.path.isdir(root) and os.path.samestat(before, os.stat(root))):
+            return None
         return Listing(files, tuple(sorted(problems, key=lambda p: p.file)))
 
     def bytes_of(self, view: FileView) -> bytes:
         """The bytes that were seen. Raises SourceChangedError if the file has others now."""
         try:
-            data, _ = _load(
-                os.path.join(os.path.realpath(self._source.path), view.file), self._source.max_bytes
-            )
-        except (OSError, _TooLargeError, _NotAFileError) as error:
+            target = _target(os.path.realpath(self._source.path), view.file)
+            data, _ = _load(target, self._source.max_bytes)
+        except (OSError, _UnfitError) as error:
             raise SourceChangedError(f"{view.file}: {error}") from error
         if "sha256:" + hashlib.sha256(data).hexdigest() != view.hash:
             raise SourceChangedError(f"{view.file} has other bytes by now")
@@ -80,39 +99,32 @@ class Directory:
     def _counts(self, file: str) -> bool:
         return any(fnmatchcase(file, pattern) for pattern in self._source.include)
 
-    def _one(self, root: str, file: str, files: dict[str, FileView]) -> FileView | FileProblem | None:
-        """The strategy, what is wrong with it, or None for one that is gone again."""
+    def _one(self, root: str, file: str, taken: Mapping[str, str]) -> FileView:
+        """Raises _UnfitError, and FileNotFoundError for one that is gone again."""
         name, _ = split(file)
-        shown = _shown(file)
         if not STRATEGY_NAME.fullmatch(name):
             words = (
-                f"{shown[:120]!r}: names of strategies are letters, digits, _ and -, at most 100, and begin with a "
-                "letter or digit; rename the file"
+                f"{_shown(file)[:120]!r}: names of strategies are letters, digits, _ and -, at most 100, and begin "
+                "with a letter or digit; rename the file"
             )
-            return FileProblem(shown, reasons.NAME_INVALID, words)
-        if name in files:
-            words = f"strategy {name} is {files[name].file} already; rename or remove one of them"
-            return FileProblem(shown, reasons.NAME_COLLISION, words)
+            raise _UnfitError(reasons.NAME_INVALID, words)
+        if name in taken:
+            words = f"strategy {name} is {taken[name]} already; rename or remove one of them"
+            raise _UnfitError(reasons.NAME_COLLISION, words)
         path = os.path.join(root, file)
-        try:
-            target = os.path.realpath(path, strict=True)
-            if os.path.commonpath((root, target)) != root:
-                words = f"it is a link to {_shown(target)}, outside of the library; put the file itself there"
-                return FileProblem(shown, reasons.SYMLINK_ESCAPES, words)
-            return self._view(name, file, target)
-        except FileNotFoundError:
-            if os.path.islink(path):
-                return FileProblem(shown, reasons.FILE_UNREADABLE, "it is a link to nothing; remove it")
-            return None
-        except _TooLargeError as error:
-            words = f"{error.size} bytes, and spec.maxFileBytes is {self._source.max_bytes}"
-            return FileProblem(shown, reasons.FILE_TOO_LARGE, words)
-        except _NotAFileError:
-            return FileProblem(shown, reasons.NOT_A_FILE, "it is no regular file; rename or remove it")
-        except OSError as error:
-            looped = error.errno == errno.ELOOP
-            words = "links that go round in a circle" if looped else f"can't be read: {error.strerror}"
-            return FileProblem(shown, reasons.FILE_UNREADABLE, words)
+        for _ in range(TRIES):
+            try:
+                return self._view(name, file, _target(root, file))
+            except FileNotFoundError:
+                if not os.path.exists(path):
+                    break  # else what it links to was just replaced
+            except OSError as error:
+                looped = error.errno == errno.ELOOP and os.path.islink(path)
+                words = "links that go round in a circle" if looped else f"can't be read: {error.strerror}"
+                raise _UnfitError(reasons.FILE_UNREADABLE, words) from error
+        if os.path.islink(path):
+            raise _UnfitError(reasons.FILE_UNREADABLE, "it is a link to nothing; remove it")
+        raise FileNotFoundError(path)
 
     def _view(self, name: str, file: str, target: str) -> FileView:
         known = self._read.get(file)
@@ -133,42 +145,46 @@ class Directory:
         return view
 
 
-class _TooLargeError(Exception):
-    def __init__(self, size: int) -> None:
-        super().__init__(f"{size} bytes are too many")
-        self.size = size
+class _UnfitError(Exception):
+    """It can't be offered: why, in a word and in words."""
+
+    def __init__(self, reason: str, words: str) -> None:
+        super().__init__(words)
+        self.reason = reason
 
 
-class _NotAFileError(Exception):
-    pass
+def _target(root: str, file: str) -> str:
+    """Where links lead to."""
+    target = os.path.realpath(os.path.join(root, file), strict=True)
+    if os.path.commonpath((root, target)) != root:
+        words = f"it is a link to {_shown(target)}, outside of the library; put the file itself there"
+        raise _UnfitError(reasons.SYMLINK_ESCAPES, words)
+    return target
 
 
 def _load(path: str, most: int) -> tuple[bytes, os.stat_result]:
     """The bytes, and the state that they belong to. Never waits for a writer of a pipe."""
-    if not stat.S_ISREG(os.stat(path).st_mode):  # before it is opened: a device may act on that
-        raise _NotAFileError
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    try:
-        file = open(descriptor, "rb", buffering=0)  # noqa: SIM115 - closed below
-    except OSError:
-        os.close(descriptor)  # open() leaves it to us when it fails, as for a directory
-        raise
-    with file:
+    _fits(os.stat(path), most)  # before it is opened: a device may act on that
+    with open(os.open(path, _FLAGS), "rb", buffering=0) as file:
         for _ in range(TRIES):
-            before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode):
-                raise _NotAFileError
-            if before.st_size > most:
-                raise _TooLargeError(before.st_size)
+            before = os.fstat(file.fileno())
+            _fits(before, most)
             file.seek(0)
             data = b""
             while len(data) <= most and (piece := file.read(most + 1 - len(data))):
                 data += piece
-            if len(data) > most:
-                raise _TooLargeError(os.fstat(descriptor).st_size)
-            if _stamp(os.fstat(descriptor)) == _stamp(before):
+            after = os.fstat(file.fileno())
+            _fits(after, most)
+            if _stamp(after) == _stamp(before):
                 break
-        return data, before
+        return data[:most], before
+
+
+def _fits(info: os.stat_result, most: int) -> None:
+    if not stat.S_ISREG(info.st_mode):
+        raise _UnfitError(reasons.NOT_A_FILE, "it is no regular file; rename or remove it")
+    if info.st_size > most:
+        raise _UnfitError(reasons.FILE_TOO_LARGE, f"{info.st_size} bytes, and spec.maxFileBytes is {most}")
 
 
 def _stamp(info: os.stat_result) -> _Stamp:

@@ -41,10 +41,10 @@ class Shelf:
 
     async def close(self) -> None:
         """End what was begun."""
-        self._watcher.close()
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
+        self._watcher.close()
         await self._checker.close()
 
     # -- directories

@@ -7,16 +7,15 @@ import contextlib
 import logging
 import os
 import random
-import stat
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from watchfiles import awatch
 
 from mainstay.core.backoff import delay
 from mainstay.core.strategy.views import DirectorySource
+from mainstay.runtime.strategies.paths import change, concerns, identity, nearest, related
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +25,6 @@ STEP_MILLISECONDS = 20
 """How often the watching thread looks whether something was told: this much of a debounce is its own."""
 LONGEST = 10
 """A directory that is never still is read after so many debounces all the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    path: str
-    at: float  # wall clock
-    file: bool  # a regular file, or nothing any more
 
 
 @dataclass(slots=True)
@@ -55,7 +47,7 @@ class Watcher:
         self._waiting: set[Key] = set()  # in the queue
         self._renew = asyncio.Event()  # the set of directories has changed
         self._works = True
-        self._started = False  # a watch has been running
+        self._failures = 0  # since it last worked
 
     def set(self, key: Key, source: DirectorySource | None) -> None:
         """Watch it, or forget it."""
@@ -81,29 +73,22 @@ class Watcher:
 
     async def run(self) -> None:
         """Watch for ever, whatever goes wrong."""
-        failures = 0
         while True:
             self._renew.clear()
-            paths = self._paths()
-            if not paths:
-                await self._renew.wait()
-                continue
-            self._works = True
             try:
-                self._started = True
-                await self._watch(paths)
-                failures = 0
+                if paths := self._paths():
+                    self._works = True
+                    await self._watch(paths)
+                else:
+                    await self._renew.wait()
             except Exception as error:  # limits of inotify, a directory that is gone by now
-                failures += 1
-                self._works = failures < 3
-                logger.log(
-                    logging.WARNING if failures == 3 else logging.DEBUG,
-                    "directories can't be watched: %s",
-                    error,
-                )
+                self._failures += 1
+                self._works = self._failures < 3
+                level = logging.WARNING if self._failures == 3 else logging.DEBUG
+                logger.log(level, "directories can't be watched: %s", error)
                 self._tell(self._entries)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(delay(failures, initial=0.05, cap=30.0)):
+                    async with asyncio.timeout(delay(self._failures, initial=0.05, cap=30.0)):
                         await self._renew.wait()
 
     def close(self) -> None:
@@ -118,14 +103,14 @@ class Watcher:
         paths = set()
         for key, entry in self._entries.items():
             before = entry.identity
-            entry.real, entry.related = os.path.realpath(entry.source.path), _links(entry.source.path)
-            entry.identity = _identity(entry.real)
+            entry.real, entry.related = os.path.realpath(entry.source.path), related(entry.source.path)
+            entry.identity = identity(entry.real)
             if entry.identity is not None:
                 paths.add(entry.real)
-            paths.update(_nearest(os.path.dirname(path)) for path in entry.related)
-            if entry.identity != before or self._started:
-                # what the watch before had not told yet went with it; a pending debounce is not put off
-                self._note(key, entry, time.time() if entry.identity != before else 0.0)
+            paths.update(nearest(os.path.dirname(path)) for path in entry.related)
+            if entry.identity != before or entry.first is None:
+                # also of the same one: what the watch before had not told yet went with it
+                self._note(key, entry, time.time())
         return sorted(paths)
 
     async def _watch(self, paths: list[str]) -> None:
@@ -142,19 +127,18 @@ class Watcher:
         )
         async with contextlib.aclosing(seen):
             async for changes in seen:
-                self._noted(path for _, path in changes)
+                self._failures = 0
+                told = {path for _, path in changes}
+                self._noted(told)
                 # not by identity alone: a directory made again may get the inode number of the one before
-                if any(path in e.related for _, path in changes for e in self._entries.values()):
-                    return
-                if any(
-                    _identity(os.path.realpath(e.source.path)) != e.identity for e in self._entries.values()
-                ):
+                if any(not told.isdisjoint(e.related) or _moved(e) for e in self._entries.values()):
                     return
 
     def _noted(self, paths: Iterable[str]) -> None:
-        changes = [_change(path) for path in paths]
+        changes = [change(path) for path in paths]
         for key, entry in self._entries.items():
-            times = [change.at for change in changes if _concerns(change, entry)]
+            include = entry.source.include
+            times = [c.at for c in changes if concerns(c, entry.real, entry.related, include)]
             if times:
                 self._note(key, entry, max(times))
 
@@ -188,51 +172,8 @@ class Watcher:
                 self._told.put_nowait(key)
 
 
-def _change(path: str) -> _Change:
-    with contextlib.suppress(OSError):
-        info = os.lstat(path)
-        return _Change(path, info.st_ctime, stat.S_ISREG(info.st_mode))
-    with contextlib.suppress(OSError):  # of what is gone the directory says when
-        return _Change(path, os.stat(os.path.dirname(path)).st_ctime, True)
-    return _Change(path, time.time(), True)
-
-
-def _concerns(change: _Change, entry: _Entry) -> bool:
-    """A log that is written beside the strategies changes nothing; a link there may lead to all of them."""
-    if change.path == entry.real or change.path in entry.related:
-        return True
-    directory, file = os.path.split(change.path)
-    if directory != entry.real:
-        return False
-    return not change.file or any(fnmatchcase(file, pattern) for pattern in entry.source.include)
-
-
-def _links(path: str) -> frozenset[str]:
-    """The path itself and every component of it, links followed: who replaces one of them replaces the directory."""
-    found, current, hops = {path}, path, 0
-    while current not in ("/", "") and hops < 64:
-        hops += 1
-        if os.path.islink(current):
-            found.add(current)
-            target = os.path.join(os.path.dirname(current), os.readlink(current))
-            found |= {os.path.normpath(target)}
-        current = os.path.dirname(current)
-    return frozenset(found)
-
-
-def _nearest(path: str) -> str:
-    """The directory, or the nearest one above that exists."""
-    while not os.path.isdir(path) and path != os.path.dirname(path):
-        path = os.path.dirname(path)
-    return path
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        info = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return (info.st_dev, info.st_ino)
+def _moved(entry: _Entry) -> bool:
+    return identity(entry.source.path) != entry.identity
 
 
 def _cancel(*timers: asyncio.TimerHandle | None) -> None:
