@@ -141,6 +141,18 @@ def lease(name: str, port: int, **more: Any) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": "PortLease", "metadata": {"name": name}, "spec": spec}
 
 
+def library(name: str = "l", **spec: Any) -> dict[str, Any]:
+    """A StrategyLibrary, by default of a directory."""
+    body = {"source": {"directory": "/strategies"}, **spec}
+    return {"apiVersion": API_VERSION, "kind": "StrategyLibrary", "metadata": {"name": name}, "spec": body}
+
+
+def strategy(object_name: str = "s", /, **spec: Any) -> dict[str, Any]:
+    """A Strategy, by default an inline one."""
+    body = {"source": {"inline": "x = 1"}, **spec}
+    return {"apiVersion": API_VERSION, "kind": "Strategy", "metadata": {"name": object_name}, "spec": body}
+
+
 def job(*steps: dict[str, Any], name: str = "j", **spec: Any) -> dict[str, Any]:
     """A PhasedJob, by default of one task."""
     body = {"steps": list(steps) or [step("a")], **spec}

@@ -50,6 +50,8 @@ def clean(api: Api) -> Iterator[None]:
     yield
     for kind, names in (
         ("StrategyRun", None),
+        ("StrategyLibrary", None),
+        ("Strategy", None),
         ("PhasedJob", None),
         ("JobBatch", None),
         ("PortPool", {"p"}),

@@ -35,6 +35,7 @@ STATUS = {
     "attempt": 3,
     "restarts": 2,
     "port": 8766,
+    "strategy": {"name": "EmaRsi", "hash": "sha256:" + "a" * 64, "file": "EmaRsi.py"},
     "conditions": [READY],
 }
 
@@ -48,16 +49,17 @@ def test_columns_of_a_run(api: Api, plane: RealPlane) -> None:
     api.create(run(owner={"userId": "u-7"}), user="u-7", groups=("system:masters",)).ok()
     api.patch("StrategyRun", "r", {"status": STATUS}, "status").ok()
     head, row = table(plane.kubectl("get", "srun", *NS))
-    assert head == ["NAME", "STATE", "READY", "PORT", "RESTARTS", "AGE"]
-    assert row[:4] == ["r", "Pending", "False", "2"], "a port that is only remembered is not shown"
+    assert head == ["NAME", "STATE", "READY", "PORT", "RESTARTS", "STRATEGY", "AGE"]
+    assert row[:5] == ["r", "Pending", "False", "2", "EmaRsi"], "a port that is only remembered is not shown"
     leased = {**STATUS["conditions"][0], "type": "PortAllocated", "status": "True", "reason": "Leased"}
     holds = {**STATUS, "conditions": [*STATUS["conditions"], {**leased, "message": "8766"}]}
     api.patch("StrategyRun", "r", {"status": holds}, "status").ok()
     _, row = table(plane.kubectl("get", "srun", *NS))
-    assert row[:5] == ["r", "Pending", "False", "8766", "2"]
+    assert row[:6] == ["r", "Pending", "False", "8766", "2", "EmaRsi"]
     head, row = table(plane.kubectl("get", "strategyrun", "-o", "wide", *NS))
-    assert head[6:] == ["REASON", "MESSAGE", "RUNID", "OWNER", "ATTEMPT"]
-    assert row[6:] == ["PoolExhausted", "no", "port", "is", "free", "2f1c", "u-7", "3"]
+    assert head[7:] == ["REASON", "MESSAGE", "REVISION", "RUNID", "OWNER", "ATTEMPT"]
+    told = ["PoolExhausted", "no", "port", "is", "free", "sha256:" + "a" * 64, "2f1c", "u-7", "3"]
+    assert row[7:] == told
 
 
 def test_columns_of_pools_and_leases(api: Api, plane: RealPlane) -> None:
@@ -130,6 +132,9 @@ def everything() -> dict[str, Any]:
             "readiness": {"http": {"path": "/health", "port": "control"}, "periodSeconds": 3, "timeoutSeconds": 2},
             "terminationGracePeriodSeconds": 0,
         },
+        strategy={"library": "main", "name": "EmaRsi", "revision": "sha256:" + "a" * 64},
+        strategyUpdatePolicy="Ignore",
+        fallbackPolicy="KeepLast",
         config={"format": "TOML", "values": {"a": {"b": [1, 2.5, "x", True]}}},
         controlApi={"pool": "default", "port": 8766},
         pause={"method": "HTTP", "http": {"path": "/p", "resumePath": "/r", "timeoutSeconds": 3}},

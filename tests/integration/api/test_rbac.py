@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import yaml
 from tests.integration.api.client import NAMESPACE, Api
@@ -12,12 +14,18 @@ REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 OURS = "mainstay.dev"
 OPERATOR_MAY = {
     (OURS, "strategyruns"): "get list watch patch",
+    (OURS, "strategylibraries"): "get list watch",
+    (OURS, "strategies"): "get list watch create patch delete",
     (OURS, "phasedjobs"): "get list watch create patch delete",
     (OURS, "jobbatches"): "get list watch patch",
     (OURS, "strategyruns/status"): "update",
+    (OURS, "strategylibraries/status"): "update",
+    (OURS, "strategies/status"): "update",
     (OURS, "phasedjobs/status"): "update",
     (OURS, "jobbatches/status"): "update",
     (OURS, "strategyruns/finalizers"): "",
+    (OURS, "strategylibraries/finalizers"): "",
+    (OURS, "strategies/finalizers"): "",
     (OURS, "phasedjobs/finalizers"): "",
     (OURS, "jobbatches/finalizers"): "update",
     (OURS, "portpools"): "get list watch",
@@ -33,7 +41,7 @@ OPERATOR_MAY = {
     ("apps", "deployments"): "",
     ("rbac.authorization.k8s.io", "clusterroles"): "",
 }
-THEIRS = ("strategyruns", "phasedjobs", "jobbatches")
+THEIRS = ("strategyruns", "strategylibraries", "strategies", "phasedjobs", "jobbatches")
 VIEW = {(OURS, kind): "get list watch" for kind in (*THEIRS, "portpools", "portleases")}
 EDIT = VIEW | {(OURS, kind): "get list watch create update patch delete deletecollection" for kind in THEIRS}
 NEVER = {(OURS, f"{kind}/status"): "" for kind in (*THEIRS, "portpools")} | {("", "secrets"): ""}
@@ -75,5 +83,8 @@ def test_people(api: Api, plane: RealPlane) -> None:
             "subjects": [{"kind": "User", "name": f"user-{role}"}],
         }
         plane.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump(binding))
+        until = time.monotonic() + 10
+        while time.monotonic() < until and not allowed(api, f"user-{role}", *next(iter(may))):
+            time.sleep(0.05)  # the authorizer hears of the binding a moment later
         found = {key: allowed(api, f"user-{role}", *key) for key in may}
         assert found == {key: " ".join(sorted(verbs.split())) for key, verbs in may.items()}

@@ -102,13 +102,15 @@ class Views:
         ) not in self.index.strategies.objects and view.file not in told
 
     def _pinned(self, run: StrategyRun, ref: StrategyRef, strategy: Strategy | None) -> StrategyInUse | None:
+        """The content that is asked for, if this strategy ever had it: a name never runs the code of another."""
         if ref.revision is None or not self.shelf.has(ref.revision):
             return None
         known = strategy.status.revisions if strategy is not None else ()
         file = next((r.file for r in known if r.hash == ref.revision), None)
-        if file is None and run.status.strategy is not None and run.status.strategy.hash == ref.revision:
-            file = run.status.strategy.file
-        return StrategyInUse(name=ref.name, hash=ref.revision, file=file or f"{ref.name}.py")
+        use = run.status.strategy
+        if file is None and use is not None and (use.name, use.hash) == (ref.name, ref.revision):
+            file = use.file  # it runs that, whatever the object remembers
+        return StrategyInUse(name=ref.name, hash=ref.revision, file=file) if file is not None else None
 
     def _turn(self, key: Key, name: Name, view: StrategyView) -> bool:
         library = self.index.library(name[0], name[1])
