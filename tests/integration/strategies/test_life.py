@@ -13,7 +13,7 @@ import pytest
 import yaml
 from tests.integration.strategies.judge import Judge
 from tests.integration.strategies.shop import Shop, code, digest, names, running, same, told
-from tests.support.stage import condition, eventually, ready
+from tests.support.stage import PATIENCE, Plan, condition, eventually, ready
 
 from mainstay.shell.kube import LIBRARIES, RUNS, STRATEGIES, path
 
@@ -227,6 +227,35 @@ def test_one_at_a_time_in_order(shop: Shop) -> None:
     order = [by_id[line[0]] for line in lines if line[4] == new and line[0] in by_id]
     assert order == bots
     assert {n: len(s) for n, s in shop.starts(*bots).items()} == dict.fromkeys(bots, 2)
+
+
+def test_a_limit_holds_whenever_the_operator_dies(shop: Shop) -> None:
+    """maxUnavailable 30% of ten, and five operators die: never more than three are away."""
+    bots, text = names("m", 10), code("Ema", 2)
+    directory = shop.library("main", files={"Ema.py": code("Ema")}, rollout={"maxUnavailable": "30%"})
+    for name in bots:
+        shop.sleeper(name, "main", "Ema")
+    shop.runs(code("Ema"), *bots)
+    stage = shop.stage
+    stage.shell.expect(Plan(9, "before"))
+    (directory / "Ema.py").write_text(text)
+    most, deaths, until = 0, 0, time.monotonic() + PATIENCE
+    while True:
+        runs = [r for r in stage.client.items(RUNS) if r["metadata"]["namespace"] == shop.namespace]
+        away = [r["metadata"]["name"] for r in runs if r["status"]["phase"] != "Running"]
+        most = max(most, len(away))
+        if all(running(text)(r) for r in runs):
+            break
+        assert time.monotonic() < until, away
+        if stage.shell.died.is_set():
+            deaths += 1
+            stage.crash()
+            stage.restart(Plan(9, "before") if deaths < 5 else None)
+    assert deaths >= 3
+    assert 1 <= most <= 3, most
+    wanted = [digest(code("Ema")), digest(text)]
+    for name, starts in shop.starts(*bots).items():
+        assert [told for _, _, told in starts] == wanted, name
 
 
 def test_a_library_of_config_maps(shop: Shop) -> None:
