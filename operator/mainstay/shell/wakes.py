@@ -112,6 +112,9 @@ class Wakes:
 
     def _library(self, namespace: str, name: str, obj: Object, before: Object | None) -> None:
         self._queue.add(("library", namespace, name))
+        if before is not None and before.get("spec") != obj.get("spec"):  # how many revisions are kept
+            for strategy in self._strategies.of_library(namespace, name):
+                self._queue.add(("strategy", namespace, strategy.metadata.name))
         if before is None or before.get("spec") != obj.get("spec") or _problems(before) != _problems(obj):
             self._those_without_their_own(namespace, name)
 

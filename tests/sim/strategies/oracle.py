@@ -162,6 +162,7 @@ class StrategyOracle(Oracle):
         if old is not None and [old[k] for k in told] == [use[k] for k in told]:
             raise OracleError(f"{name} is restarted with the same code")
         own = obj["metadata"]["generation"] != obj["status"].get("observedGeneration")
+        own = own or old is None or (old["name"] != asked["name"] and not old["fallback"])  # obeyed late
         if goal != "Running" and not own:
             raise OracleError(f"{name} is {goal}, and restarted because its library changed")
         if not own and "revision" not in asked:
@@ -233,8 +234,9 @@ class StrategyOracle(Oracle):
             p for run in self._world.api.all(RUNS) if "strategy" in run["spec"] for p in self._user(run)
         ]
         problems += [p for obj in self._world.api.all(STRATEGIES) for p in self._counted(obj)]
-        if self.rolling:
-            problems.append(f"still restarting: {self.rolling}")
+        living = {r["metadata"]["uid"] for r in self._world.api.all(RUNS)}
+        if still := self.rolling.keys() & living:
+            problems.append(f"still restarting: {still}")
         if problems:
             raise OracleError("settled, but " + "; ".join(problems))
 
@@ -347,7 +349,11 @@ class StrategyOracle(Oracle):
         mine = use if use is not None and (use["fallback"] or use["name"] == ref["name"]) else None
         last = (mine["name"], mine["hash"], mine["fallback"]) if mine else None
         if revision := ref.get("revision"):
-            kept = revision in self._world.disk.snapshots
+            strategy = self.named(namespace, library, ref["name"])
+            known = {r["hash"] for r in strategy["status"]["revisions"]} if strategy else set()
+            kept = revision in self._world.disk.snapshots and (
+                revision in known or (mine is not None and mine["hash"] == revision)
+            )
             return (
                 ((ref["name"], revision, False), reasons.STRATEGY_IN_USE)
                 if kept

@@ -34,7 +34,7 @@ def live_through(seed: int, names: list[str], length: int) -> Chaos:
     )
 )
 @settings(
-    max_examples=100, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=80, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 def test_searched(happenings):
     chaos = Chaos(0)
@@ -45,14 +45,14 @@ def test_searched(happenings):
     chaos.calm_down()
 
 
-@pytest.mark.parametrize("first", range(0, 60, 20))
+@pytest.mark.parametrize("first", range(0, 40, 20))
 def test_seeded(first):
     for seed in range(first, first + 20):
         live_through(seed, FORWARD, 30)
 
 
 def test_history_taken_back():
-    for seed in range(20):
+    for seed in range(15):
         live_through(seed, sorted(HAPPENINGS) + ["back_up", "restore"] * 3, 25)
 
 

@@ -150,6 +150,10 @@ def test_while_nothing_is_known_nothing_is_said_but_who_uses_it() -> None:
     assert plan == Write(old.model_copy(update={"used_by": TWO_USERS}))
 
 
+def test_a_file_that_changes_while_it_is_read_is_looked_into_again() -> None:
+    assert decide(seen(strategy(), None, unknown=True, moved=True, used_by=TWO_USERS)) == Wait(1.0)
+
+
 def test_an_orphan_goes_unless_others_are_registered_with_it() -> None:
     gone = Act(DeleteStrategy("main.ema", "u1"))
     assert decide(seen(strategy(), None, orphaned=True)) == gone

@@ -137,6 +137,8 @@ def _settled(s: RunSnapshot, phase: RunPhase, reason: str, words: str, *, servin
     changes = seen_process(s)
     if s.blocked is None:
         return outlook(s, phase, reason, words, serving=serving, changes=changes)
+    if s.strategy.unread and s.status.phase is phase:
+        return s.status  # whether that still holds is known in a moment
     why, what = s.blocked
     words = f"{what} The process started before goes on."
     return outlook(s, phase, why, words, ready=False, serving=serving, stalled=True, changes=changes)

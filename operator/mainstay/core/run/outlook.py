@@ -98,9 +98,10 @@ def outlook(
 
 
 def _in_whose_place(s: RunSnapshot) -> Mapping[str, Any]:
-    """Whether it is a fallback may change while the same code goes on."""
+    """Whether it is a fallback may change while the same code goes on; one that was forgotten is told by its inputs."""
     use = s.strategy.use
-    return {"strategy": use} if use is not None and same_program(use, s.status.strategy) else {}
+    same = same_program(use, s.status.strategy) or s.inputs_hash == s.status.inputs_hash
+    return {"strategy": use} if use is not None and same else {}
 
 
 def _ready(s: RunSnapshot, phase: RunPhase, ready: bool | None) -> ConditionStatus:

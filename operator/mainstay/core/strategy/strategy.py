@@ -18,6 +18,8 @@ KEEP_AGAIN_SECONDS = 5.0
 """A full disk gives no event when it has room again."""
 COUNT_SECONDS = 1.0
 """usedBy is written at most this often."""
+LOOK_SECONDS = 1.0
+"""After that a file that changed while it was read is looked into again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class StrategySnapshot:
     )  # hashes whose bytes are in the snapshot store, of those that matter here
     missing: str = ""  # why there is no content, in words
     unknown: bool = False  # the source has not been read, or can't be
+    moved: bool = False  # its file was another one when it was looked into: it is read again
     owned: bool = False  # a library made it, and deletes it when its file is gone
     orphaned: bool = False  # the library that made it is gone
     unkept: str = ""  # why the present content could not be kept a moment ago
@@ -60,6 +63,8 @@ def decide(s: StrategySnapshot) -> StrategyPlan:
         return Wait()
     if s.orphaned and not s.strategy.spec.users:
         return Act(DeleteStrategy(meta.name, meta.uid))
+    if s.moved:
+        return Wait(LOOK_SECONDS)  # it may be back as it was, and nothing tells of that
     content = s.content
     doomed = content is None and s.owned and not s.strategy.spec.users
     if (s.unknown or doomed) and not s.orphaned:

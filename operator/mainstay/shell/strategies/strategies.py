@@ -64,12 +64,12 @@ class StrategyReconciler(Reconciler[StrategySnapshot, StrategyStatus, StrategyMe
             return None
         if memory.uid != strategy.metadata.uid:
             memory.uid, memory.counted_at, memory.checked = strategy.metadata.uid, -1e9, None
-        found = self._sources.find(strategy)
+        found, moved = self._sources.find(strategy), False
         try:
             problem = await self._problem(strategy, found, memory)
         except SourceChangedError:
             self._look_again(strategy)
-            found, problem = Found(unknown=True), None
+            found, problem, moved = Found(unknown=True), None, True
         strategy = self._index.strategies.get(key)  # it may have changed while the compiler looked
         if strategy is None:
             return None
@@ -87,6 +87,7 @@ class StrategyReconciler(Reconciler[StrategySnapshot, StrategyStatus, StrategyMe
             kept=frozenset(h for h in hashes if h and self._shelf.has(h)),
             missing=found.missing,
             unknown=found.unknown,
+            moved=moved,
             orphaned=library is None and owned,
             owned=owned,
             unkept=memory.trouble(what.hash) if what is not None else "",
