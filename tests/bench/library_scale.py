@@ -236,7 +236,9 @@ async def thousand(api: Api, plane: Any, *, quick: bool) -> list[Figure]:
             Told(api, "strategyruns") as runs,
             Told(api, "strategies") as objects,
         ):
-            idle = Idle(api, operator, 10 if quick else 35)
+            idle = Idle(
+                api, operator, 10 if quick else 70
+            )  # a resync comes every minute, a rescan every half
 
             async def create(name: str) -> None:
                 await api.create(run(name, ["sleep", "1000"], port=False))
