@@ -16,6 +16,11 @@ class Judge(runs.Judge):
         self._ports_stay = ports_stay
         self._ports: dict[str, int] = {}
 
+    def verdict(self) -> None:
+        """See runs.Judge; with what it was, for modules whose asserts are not rewritten."""
+        wrong = self.errors + self._stage.violations()
+        assert not wrong, "\n".join(wrong)
+
     def _history(self, run: Object) -> None:
         super()._history(run)
         status, uid = run.get("status") or {}, run["metadata"]["uid"]

@@ -24,6 +24,7 @@ from tests.support.stage import Object, Plan, eventually, marked, start_ticks
 
 from mainstay.shell.kube import LEASES, RUNS
 
+PROJECT = Path(__file__).parents[3]
 pytestmark = [pytest.mark.xdist_group("roll"), pytest.mark.timeout(240)]
 
 BOTS = names("b", 34)
@@ -119,6 +120,7 @@ def judged(shop: Shop) -> Iterator[Judge]:
 
 @pytest.fixture(scope="module")
 def all_bots(shop: Shop) -> Roll:
+    shop.stage.plane.kubectl("apply", "--server-side", "-f", str(PROJECT / "manifests/policies"))
     return Roll(shop, BOTS)
 
 
@@ -196,7 +198,8 @@ class Process:
     def __init__(self, shop: Shop, log: Path) -> None:
         stage = shop.stage
         command = [sys.executable, "-m", "mainstay.cli.main", "operator", "--health", "127.0.0.1:0"]
-        command += ["--home", str(stage.home), "--kubeconfig", str(stage.plane.kubeconfig)]
+        own = stage.plane.home / "operator.kubeconfig"  # the operator's own identity and role
+        command += ["--home", str(stage.home), "--kubeconfig", str(own)]
         with log.open("a") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         ready_file = stage.home / "operator.ready"
@@ -216,7 +219,7 @@ class Process:
 
 @contextmanager
 def real_operator(roll: Roll) -> Iterator[Path]:
-    """In place of the one in this process; the log of those that the test starts."""
+    """In place of the one in this process, and with no more rights than it has; the log of those that the test starts."""
     roll.stage.crash()
     try:
         yield roll.stage.home / "operators.log"
@@ -249,6 +252,7 @@ def test_kill_9_of_the_operator(all_bots: Roll, count: int) -> None:
         try:
             roll.done()
             roll.check(f"killed after {count} claims")
+            assert "forbidden" not in log.read_text()
         finally:
             second.kill()
 
