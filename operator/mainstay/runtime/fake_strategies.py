@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from mainstay.core.strategy.names import STRATEGY_NAME, hidden, split
 from mainstay.core.strategy.views import DirectorySource, FileProblem, FileView, Listing
 from mainstay.runtime.base import SnapshotLostError, SourceChangedError
 from mainstay.runtime.effects import effect
+from mainstay.runtime.strategies.compiling import wrong
+from mainstay.runtime.strategies.snapshots import hex_of, safe
 
 Key = tuple[str, str]
 
@@ -100,35 +103,39 @@ class FakeShelf:
 
     async def problem(self, file: str, data: bytes) -> str | None:
         """See Shelf."""
-        if not data.strip():
+        if not data.removeprefix(codecs.BOM_UTF8).strip():
             return "the file is empty"
         if not file.endswith(".py"):
             return None
         try:
             compile(data, file, "exec", dont_inherit=True)
-        except (SyntaxError, ValueError) as error:
-            line = getattr(error, "lineno", None) or 1
-            return f"line {line}: {error.args[0]}"
+        except SyntaxError as error:  # without its text: logs of stories are read by people
+            return f"line {error.lineno or 1}: {error.msg}"
+        except (RecursionError, MemoryError, ValueError):
+            return wrong(file, data)
         return None
 
     def has(self, content: str) -> bool:
         """See Shelf."""
-        return content in self.snapshots
+        return f"sha256:{hex_of(content)}" in self.snapshots
 
     async def keep(self, content: str, file: str, data: bytes) -> None:
         """See Shelf."""
-        if _hash(data) != content:
+        if _hash(data) != f"sha256:{hex_of(content)}":
             raise ValueError(f"these are not the bytes of {content}")
+        if self.snapshots.get(content, {}).get(safe(file)) == data:
+            return
         with effect("keep snapshot"):
             self.snapshots.setdefault(content, {})[file] = data
 
     async def place(self, content: str, file: str) -> str:
         """See Shelf."""
+        path = f"/strategies/{hex_of(content)}/{safe(file)}"
         kept = self.snapshots.get(content)
         if kept is None:
             raise SnapshotLostError(f"the bytes of {content} are not kept here any more")
         kept.setdefault(file, next(iter(kept.values())))
-        return f"/strategies/{content.removeprefix('sha256:')}/{file}"
+        return path
 
     async def prune(self, used: Collection[str]) -> Collection[str]:
         """See Shelf."""
@@ -145,17 +152,20 @@ def _hash(data: bytes) -> str:
 
 def _listing(source: DirectorySource, present: dict[str, bytes]) -> Listing:
     files: dict[str, FileView] = {}
+    taken: dict[str, str] = {}
     problems = []
     for file in _counting(source, present):
         name, _ = split(file)
         data = present[file]
         if not STRATEGY_NAME.fullmatch(name):
             problems.append(FileProblem(file, reasons.NAME_INVALID, "no name of a strategy"))
+        elif name in taken:
+            problems.append(FileProblem(file, reasons.NAME_COLLISION, f"{taken[name]} is there"))
         elif len(data) > source.max_bytes:
+            taken[name] = file
             problems.append(FileProblem(file, reasons.FILE_TOO_LARGE, "too large"))
-        elif name in files:
-            problems.append(FileProblem(file, reasons.NAME_COLLISION, f"{files[name].file} is there"))
         else:
+            taken[name] = file
             md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
             files[name] = FileView(name, file, _hash(data), md5, len(data), 0.0)
     return Listing(files, tuple(problems))
