@@ -109,11 +109,12 @@ class FakeShelf:
             return None
         try:
             compile(data, file, "exec", dont_inherit=True)
-        except SyntaxError as error:  # without its text: logs of stories are read by people
-            return f"line {error.lineno or 1}: {error.msg}"
+        except SyntaxError as error:
+            if error.lineno:  # without its text: logs of stories are read by people
+                return f"line {error.lineno}: {error.msg}"
         except (RecursionError, MemoryError, ValueError):
-            return wrong(file, data)
-        return None
+            pass
+        return wrong(file, data)
 
     def has(self, content: str) -> bool:
         """See Shelf."""
