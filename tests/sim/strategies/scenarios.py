@@ -85,6 +85,19 @@ def an_edit_restarts_one_after_another(world: StrategyWorld) -> None:
 
 
 @story
+def turns_come_to_those_who_are_not_probed(world: StrategyWorld) -> None:
+    """Without a port nothing looks at a run now and then: it has to be told that its turn came."""
+    up(world, rollout={"maxUnavailable": 1})
+    for name in ("a", "b", "c"):
+        world.bot(name, controlApi=None)
+    world.converge()
+    say(world, "Ema.py is edited")
+    world.files({"Ema.py": TWO})
+    world.converge()
+    expect(world, a="Ema x = 2 @2", b="Ema x = 2 @2", c="Ema x = 2 @2")
+
+
+@story
 def an_edit_waits_behind_a_user_that_does_not_come_back(world: StrategyWorld) -> None:
     up(world, "a", "b", "c", rollout={"maxUnavailable": 1})
     say(world, "Ema.py is edited, and a does not answer with it")
