@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -179,7 +180,7 @@ async def test_an_answer_is_remembered(checker) -> None:
     began = time.perf_counter()
     for name in ("A.py", "B.py"):
         assert await checker.problem(name, data) is None
-    assert time.perf_counter() - began < 0.02
+    assert time.perf_counter() - began < 0.1
 
 
 async def test_that_it_took_too_long_is_not_remembered(checker, monkeypatch, tmp_path) -> None:
@@ -190,3 +191,122 @@ async def test_that_it_took_too_long_is_not_remembered(checker, monkeypatch, tmp
         patch.setattr(module, "LIMIT_SECONDS", 0.2)
         await checker.problem("A.py", b"x = 1\n")
     assert await checker.problem("A.py", b"x = 1\n") is None
+
+
+async def test_only_a_comment_can_be_run(checker) -> None:
+    assert await checker.problem("A.py", b"# nothing\n") is None
+    assert await checker.problem("A.py", b"\xef\xbb\xbf \n") == "the file is empty"
+
+
+async def test_bad_sources_one_after_another_need_one_process(checker) -> None:
+    await checker.problem("A.py", b"x = 1\n")
+    pid = checker._process.pid
+    for data, _ in BAD.values():
+        await checker.problem("A.py", data)
+    assert checker._process.pid == pid
+
+
+async def test_a_process_that_is_killed_between_two(checker) -> None:
+    for number in range(5):
+        assert await checker.problem("A.py", f"x = {number}\n".encode()) is None
+        os.kill(checker._process.pid, signal.SIGKILL)
+        if number % 2:
+            await checker._process.wait()
+
+
+async def test_a_source_as_large_as_may_be(checker) -> None:
+    line = b"value = compute(alpha, beta, [1, 2, 3], {'key': 'text'})\n"
+    data = line * (262144 // len(line))
+    assert await checker.problem("A.py", data) is None
+    assert (await checker.problem("A.py", data + b"x = (")).startswith(f"line {262144 // len(line) + 1}: ")
+
+
+async def test_many_at_once(checker) -> None:
+    """Each gets its own answer, whoever gives up meanwhile."""
+
+    async def ask(number: int) -> None:
+        bad = number % 2
+        problem = await checker.problem("A.py", b"\n" * number + (b"x = (\n" if bad else b"x = 1\n"))
+        assert problem is None if not bad else problem.startswith(f"line {number + 1}: ")
+
+    tasks = [asyncio.create_task(ask(number)) for number in range(50)]
+    await asyncio.sleep(0.02)
+    for task in tasks[::7]:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    wrong = [r for r in results if r is not None and not isinstance(r, asyncio.CancelledError)]
+    assert wrong == []
+
+
+async def test_the_same_at_once_is_asked_once(checker, monkeypatch) -> None:
+    asked = []
+    real = checker._ask
+
+    async def count(file, data):
+        asked.append(file)
+        return await real(file, data)
+
+    monkeypatch.setattr(checker, "_ask", count)
+    assert await asyncio.gather(*(checker.problem("A.py", b"x = 1\n") for _ in range(20))) == [None] * 20
+    assert len(asked) == 1
+
+
+async def test_what_is_remembered_is_bounded(checker, monkeypatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 3)
+    for number in range(10):
+        assert await checker.problem("A.py", f"x = {number}\n".encode()) is None
+    assert len(checker._known) == 3
+
+
+async def test_memory_is_bounded(checker) -> None:
+    await checker.problem("A.py", b"x = 1\n")
+    limits = Path(f"/proc/{checker._process.pid}/limits").read_text()
+    line = next(line for line in limits.splitlines() if line.startswith("Max address space"))
+    assert int(line.split()[3]) <= 2 << 30
+
+
+async def test_no_cache_of_modules_is_written(checker, tmp_path, monkeypatch) -> None:
+    program = tmp_path / "compiling.py"
+    program.write_bytes(module._PROGRAM.read_bytes())
+    monkeypatch.setattr(module, "_PROGRAM", program)
+    assert await checker.problem(str(tmp_path / "A.py"), b"import os\n") is None
+    assert os.listdir(tmp_path) == ["compiling.py"]
+
+
+async def test_it_ends_with_an_operator_that_is_killed() -> None:
+    code = (
+        "import asyncio\n"
+        "from mainstay.runtime.strategies.checker import Checker\n"
+        "async def main():\n"
+        "    checker = Checker()\n"
+        "    await checker.problem('A.py', b'x = 1')\n"
+        "    print(checker._process.pid, flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    env = {"PYTHONPATH": str(Path(module.__file__).parents[3])}
+    pipe = asyncio.subprocess.PIPE
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=pipe, env=env)
+    pid = int(await parent.stdout.readline())
+    assert _alive(pid)
+    parent.kill()
+    await parent.wait()
+    async with asyncio.timeout(5):
+        while _alive(pid):
+            await asyncio.sleep(0.01)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def test_closed_in_the_middle(checker) -> None:
+    waiting = asyncio.create_task(checker.problem("A.py", b"x = [" + b"1," * 50000 + b"]\n"))
+    await asyncio.sleep(0.01)
+    await checker.close()
+    assert await waiting is None
+    assert checker._process is None
+    assert checker._idle is None
