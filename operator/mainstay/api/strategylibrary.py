@@ -80,7 +80,9 @@ class StrategyLibrarySpec(Model):
     revision_history_limit: Annotated[int, Field(ge=1, le=REVISIONS_MAX)] = Field(
         10, description="Contents of each strategy that are kept for spec.strategy.revision. Default: 10."
     )
-    rollout: Rollout = Field(Rollout(), description="How users of a changed strategy are restarted.")
+    rollout: Rollout = Field(
+        Rollout(), description="How users of a changed strategy are restarted. Default: all at once."
+    )
 
 
 class LibraryProblem(Model):

@@ -65,8 +65,9 @@ def _strategy(old: StrategyRunStatus, new: StrategyRunStatus) -> tuple[Event, ..
     if before is None or (before.reason, before.message) == (after.reason, after.message):
         return ()
     if after.status == "True":
-        missed = before.reason in _MAKESHIFT
-        return (Event("Normal", reasons.STRATEGY_RESTORED, after.message),) if missed else ()
+        stood_in = old.strategy is not None and old.strategy.fallback
+        missed = stood_in or before.reason in _MAKESHIFT
+        return (Event("Normal", reasons.STRATEGY_RESTORED, f"runs {after.message} again"),) if missed else ()
     quiet = after.reason in (reasons.UPDATE_WAITING, reasons.UPDATE_IGNORED)
     return (Event("Normal" if quiet else "Warning", after.reason, after.message),)
 
