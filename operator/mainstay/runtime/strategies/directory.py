@@ -79,8 +79,7 @@ class Directory:
         if len(counting) > FILES_MAX:
             words = f"{len(counting)} files, and a library has at most {FILES_MAX}; the rest are not offered"
             problems.append(FileProblem(_shown(counting[FILES_MAX]), reasons.TOO_MANY_FILES, words))
-        seen = set(counting)
-        self._read = {file: read for file, read in self._read.items() if file in seen}
+        self._read = {file: self._read[file] for file in counting if file in self._read}
         if gone and not (os.path.isdir(root) and os.path.samestat(before, os.stat(root))):
             return None
         return Listing(files, tuple(sorted(problems, key=lambda p: p.file)))
@@ -155,7 +154,10 @@ class _UnfitError(Exception):
 
 def _target(root: str, file: str) -> str:
     """Where links lead to."""
-    target = os.path.realpath(os.path.join(root, file), strict=True)
+    path = os.path.join(root, file)
+    if not os.path.islink(path):
+        return path
+    target = os.path.realpath(path, strict=True)
     if os.path.commonpath((root, target)) != root:
         words = f"it is a link to {_shown(target)}, outside of the library; put the file itself there"
         raise _UnfitError(reasons.SYMLINK_ESCAPES, words)
