@@ -87,7 +87,7 @@ def operator(
         format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    for noisy in ("kopf", "asyncio", "aiohttp"):
+    for noisy in ("kopf", "asyncio", "aiohttp", "watchfiles"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if kubeconfig is not None:
         os.environ["KUBECONFIG"] = kubeconfig  # kopf reads it there

@@ -88,7 +88,11 @@ def state_write(
 
     @functools.wraps(method)
     async def begun(kube: Kube, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await kube.finish(method.__name__, method(kube, *args, **kwargs))
+        kube.wrote_at = time.monotonic()
+        try:
+            return await kube.finish(method.__name__, method(kube, *args, **kwargs))
+        finally:
+            kube.wrote_at = time.monotonic()
 
     return begun
 
@@ -99,6 +103,8 @@ class Kube:
     def __init__(self, api: client.ApiClient, identity: Mapping[str, str] | None = None) -> None:
         self._api = api
         self._identity = dict(identity or {})
+        self.wrote_at = float("-inf")
+        """When the last state write was begun or ended, by the monotonic clock."""
         self.finish: Finish = plainly
         """How state writes are awaited."""
         self.answered: Callable[[str, str, float], None] = lambda *_: None

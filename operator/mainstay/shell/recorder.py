@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from datetime import UTC, datetime
 
 from mainstay.api.meta import API_VERSION
@@ -13,6 +15,12 @@ from mainstay.shell.store import Object
 
 logger = logging.getLogger(__name__)
 
+LULL_SECONDS = 0.3
+"""While statuses are being written they come first: events are half of all requests of a roll."""
+PATIENCE_SECONDS = 2.0
+"""An event that is that old is posted, whatever else is going on."""
+LAST_SECONDS = 0.8
+"""What is left at the end has that long."""
 BACKLOG = 2000
 """Events that may wait; more are dropped, as a story nobody can read any more."""
 
@@ -33,13 +41,34 @@ class Recorder:
             logger.debug("event dropped: %s", event.reason)
 
     async def run(self) -> None:
-        """Post for ever."""
-        while True:
-            obj, event, at = await self._queue.get()
-            try:
-                await self._kube.post_event(_names(obj)[0], _body(obj, event, at))
-            except ApiError as error:
-                logger.debug("event %s not posted: %s", event.reason, error)
+        """Post for ever; when cancelled, what can still be posted."""
+        try:
+            while True:
+                obj, event, at = await self._queue.get()
+                try:
+                    await self._lull(at)
+                finally:
+                    await self._post(obj, event, at)
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SECONDS):
+                    while not self._queue.empty():
+                        await self._post(*self._queue.get_nowait())
+            raise
+
+    async def _lull(self, at: datetime) -> None:
+        """Return when nothing more urgent is being written."""
+        while (rest := self._kube.wrote_at + LULL_SECONDS - time.monotonic()) > 0:
+            left = PATIENCE_SECONDS - (datetime.now(UTC) - at).total_seconds()
+            if not 0 < left <= PATIENCE_SECONDS:  # the clock may have been set
+                return
+            await asyncio.sleep(min(rest, left))
+
+    async def _post(self, obj: Object, event: Event, at: datetime) -> None:
+        try:
+            await self._kube.post_event(_names(obj)[0], _body(obj, event, at))
+        except ApiError as error:
+            logger.debug("event %s not posted: %s", event.reason, error)
 
 
 def _names(obj: Object) -> tuple[str, str]:

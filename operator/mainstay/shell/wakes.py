@@ -126,7 +126,7 @@ class Wakes:
         self._queue.add(("library", namespace, library))
         for other in self._strategies.namesakes((namespace, library, called)):
             self._queue.add(("strategy", *other))
-        if deleted or before is None or _offer(before) != _offer(obj):
+        if deleted or _offer(before or {}) != _offer(obj):
             for run in sorted(self._strategies.users.get((namespace, library, called), ())):
                 self._queue.add(("run", *run))
             known = self._strategies.library(namespace, library)

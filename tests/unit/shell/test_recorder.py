@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ class Server:
         self.posted: list[tuple[str, dict[str, Any]]] = []
         self.seen = asyncio.Event()
         self.expected = 1
+        self.wrote_at = float("-inf")
 
     async def post_event(self, namespace: str, event: dict[str, Any]) -> None:
         if self.errors:
@@ -96,3 +98,33 @@ async def test_a_full_backlog_drops_the_newest_and_does_not_block(monkeypatch: p
     for number in range(5):
         recorder.record(RUN, Event("Normal", f"R{number}", ""))
     assert [e["reason"] for e in await posted(server, recorder, 2)] == ["R0", "R1"]
+
+
+async def test_events_wait_while_statuses_are_written_and_are_not_lost_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recorders, "LULL_SECONDS", 60.0)
+    monkeypatch.setattr(recorders, "PATIENCE_SECONDS", 60.0)
+    server = Server()
+    server.wrote_at = time.monotonic()
+    recorder = a_recorder(server)
+    for number in range(3):
+        recorder.record(RUN, Event("Normal", f"R{number}", ""))
+    task = asyncio.create_task(recorder.run())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert server.posted == []
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert [event["reason"] for _, event in server.posted] == ["R0", "R1", "R2"]
+
+
+async def test_an_old_event_waits_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorders, "LULL_SECONDS", 60.0)
+    monkeypatch.setattr(recorders, "PATIENCE_SECONDS", 0.02)
+    server = Server()
+    server.wrote_at = time.monotonic()
+    recorder = a_recorder(server)
+    recorder.record(RUN, Event("Normal", "Late", ""))
+    assert [event["reason"] for event in await posted(server, recorder, 1)] == ["Late"]
