@@ -92,6 +92,7 @@ class Operator:
         self.strategies.turn_came = self._wakes.waiting_for_turn
         self._libraries.changed = self._strategies.changed = self._wakes.changed
         self._libraries.touched = lambda key: self.queue.add(("strategy", *key))
+        self._libraries.left = self._wakes.users_of
         self._libraries.learned = self._wakes.users_of_library
         self._strategies.stale = lambda key: self.queue.add(("library", *key))
         self._runs.snapshot_lost = self._wakes.strategy_of

@@ -127,25 +127,28 @@ class Wakes:
         for other in self._strategies.namesakes((namespace, library, called)):
             self._queue.add(("strategy", *other))
         if deleted or _offer(before or {}) != _offer(obj):
-            for run in sorted(self._strategies.users.get((namespace, library, called), ())):
-                self._queue.add(("run", *run))
+            self.users_of((namespace, library, called))
             known = self._strategies.library(namespace, library)
             if known is not None and known.spec.default == called:
                 self._those_without_their_own(namespace, library)
+
+    def users_of(self, name: Name) -> None:
+        """Runs that use a strategy look again, in the order of their names."""
+        if self.awake:
+            for run in sorted(self._strategies.users.get(name, ())):
+                self._queue.add(("run", *run))
 
     def users_of_library(self, library: Key) -> None:
         """What was a memory of it is known now: whoever held still for that looks again."""
         if self.awake:
             for name in [n for n in self._strategies.users if n[:2] == library]:
-                for run in sorted(self._strategies.users[name]):
-                    self._queue.add(("run", *run))
+                self.users_of(name)
 
     def _those_without_their_own(self, namespace: str, library: str) -> None:
         """Runs of a library whose strategy isn't offered: its default is their business."""
         for name in [n for n in self._strategies.users if n[:2] == (namespace, library)]:
             if self._strategies.offered(name) is None:
-                for run in sorted(self._strategies.users[name]):
-                    self._queue.add(("run", *run))
+                self.users_of(name)
 
     def users_soon(self, name: Name) -> None:
         """Counts of users are written at most once a second."""

@@ -23,7 +23,7 @@ from mainstay.shell.kube import CONFLICTS, LIBRARIES, STRATEGIES, ApiError, ApiU
 from mainstay.shell.reconcile import Memory, Reconciler
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.store import Key, Object, key_of
-from mainstay.shell.strategies.index import StrategyIndex
+from mainstay.shell.strategies.index import Name, StrategyIndex
 from mainstay.shell.strategies.sources import Sources
 from mainstay.shell.strategies.strategies import owning_library
 
@@ -53,6 +53,8 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
         self._recorder = recorder
         self.changed: Changed = lambda *_: None
         """Called for every change that was learned here: the watch tells nothing new of it."""
+        self.left: Callable[[Name], None] = lambda _: None
+        """Called with a strategy that its source has no more: it may have no object whose end would tell."""
         self.touched: Callable[[Key], None] = lambda _: None
         """Called with a strategy whose file changed, or that has no library any more."""
         self.learned: Callable[[Key], None] = lambda _: None
@@ -106,6 +108,8 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
         for name in old.keys() | listing.files.keys():
             if old.get(name) != listing.files.get(name) or before is None or before.error != listing.error:
                 self.touched((key[0], object_name(key[1], name)))
+            if name not in listing.files:
+                self.left((*key, name))
 
     def _object(self, strategy: Strategy, library: StrategyLibrary) -> StrategyObject:
         meta, source, status = strategy.metadata, strategy.spec.source, strategy.status
