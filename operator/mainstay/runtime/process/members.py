@@ -45,6 +45,7 @@ class Scan:
     fences: set[int] = field(default_factory=set)
     _marks: dict[int, Marks] = field(default_factory=dict)
     _recorded: dict[int, str] | None = None
+    _open: dict[tuple[int, int], list[int]] | None = None
 
     @classmethod
     def take(cls, home_id: str | None = None) -> Scan:
@@ -91,6 +92,26 @@ class Scan:
         return (
             seen is not None and seen.start_ticks == process.start_ticks and process.boot_id == proc.boot_id()
         )
+
+    def holders(self, device: int, inode: int) -> list[int]:
+        """Who has this very file open for writing, fences, supervisords and ourselves left out.
+
+        Descriptors are read once per scan, so this may miss who opened it since; whom it names has it open now.
+        """
+        if self._open is None:
+            self._open = proc.open_files(self.table)
+        return self._holding(self._open.get((device, inode), ()), device, inode)
+
+    def holders_now(self, device: int, inode: int) -> list[int]:
+        """As `holders`, with every descriptor of every process of this scan read anew."""
+        return self._holding(self.table, device, inode)
+
+    def _holding(self, pids: Iterable[int], device: int, inode: int) -> list[int]:
+        return [
+            pid
+            for pid in pids
+            if pid != os.getpid() and not self.marks(pid).scope and proc.holds_file(pid, device, inode)
+        ]
 
     def recorded(self, home: str) -> dict[int, str]:
         """Living processes that some unit of this home has on record, as leader or stray: pid → unit.
@@ -184,18 +205,17 @@ def lock_held(unit: UnitDir) -> bool:
 
 
 def lock_holders(unit: UnitDir, scan: Scan) -> list[int]:
-    """Processes with the unit's `lock` open. Looks at descriptors only if someone holds it."""
+    """Processes with the unit's `lock` open. Looks at descriptors only if someone holds it.
+
+    What the scan knows is shared by all units. It never answers "nobody" by itself: then each process is looked at.
+    """
     if not lock_held(unit):
         return []
     try:
         lock = os.stat(unit.file("lock"))
     except OSError:
         return []
-    return [
-        pid
-        for pid in scan.table
-        if not scan.marks(pid).scope and proc.holds_file(pid, lock.st_dev, lock.st_ino)
-    ]
+    return scan.holders(lock.st_dev, lock.st_ino) or scan.holders_now(lock.st_dev, lock.st_ino)
 
 
 def _owner(pid: int) -> int:

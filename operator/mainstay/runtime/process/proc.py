@@ -10,7 +10,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -125,6 +125,27 @@ def holds_file(pid: int, device: int, inode: int) -> bool:
         except (OSError, IndexError, ValueError):
             continue
     return False
+
+
+def open_files(pids: Iterable[int]) -> dict[tuple[int, int], list[int]]:
+    """Device and inode of every file that one of these has open → who has. For what mode isn't asked."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for pid in pids:
+        base = f"/proc/{pid}/fd/"
+        seen = set()
+        try:
+            names = os.listdir(base)
+        except OSError:
+            continue
+        for name in names:
+            try:
+                file = os.stat(base + name)
+            except OSError:
+                continue
+            seen.add((file.st_dev, file.st_ino))
+        for key in seen:
+            found.setdefault(key, []).append(pid)
+    return found
 
 
 def open_pidfd(process: ProcessId) -> int | None:

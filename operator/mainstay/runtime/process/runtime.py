@@ -291,11 +291,8 @@ class ProcessRuntime:
         self._locks.pop(name, None)
 
     async def _remove_program(self, name: str) -> None:
-        try:
-            await self._scope.supervisor.call("supervisor.removeProcessGroup", name)
-        except rpc.FaultError as error:
-            if error.fault.code != rpc.BAD_NAME:
-                raise
+        (removed,) = await self._scope.supervisor.ask(("supervisor.removeProcessGroup", [name]))
+        rpc.check(removed, rpc.BAD_NAME)
 
     # -- serving ---------------------------------------------------------------------------------
 

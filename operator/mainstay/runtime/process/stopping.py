@@ -92,18 +92,19 @@ class Stopper:
 
     async def _tell_supervisord(self, name: str) -> int:
         """Have supervisord TERM its process and not start it again. The pid it has told, else 0."""
-        program = f"{name}:{name}"
         try:
             with effects.effect("supervisord stop"):
-                await self._scope.supervisor.call(
-                    "supervisor.stopProcess", program, False, timeout=STOP_CALL_SECONDS
+                stopped, told = await self._scope.supervisor.ask(
+                    ("supervisor.stopProcess", [f"{name}:{name}", False]),
+                    rpc.info_call(name),
+                    timeout=STOP_CALL_SECONDS,
                 )
-        except rpc.FaultError as error:
-            if error.fault.code not in (rpc.BAD_NAME, rpc.NOT_RUNNING):
-                raise
+                rpc.check(stopped, rpc.BAD_NAME, rpc.NOT_RUNNING)
+        except rpc.FaultError:
+            raise
         except RuntimeUnavailableError:
             return 0  # dead or hung: the marker holds its fence, and TERM goes to the leader directly
-        info = await self._scope.supervisor.info(name)
+        info = rpc.read_info(told)
         return int(info["pid"]) if info is not None and info["state"] == rpc.STOPPING else 0
 
     def finish(self, unit: UnitDir, grace: float) -> None:

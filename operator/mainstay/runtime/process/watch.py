@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 from mainstay.runtime.base import ProcessId, RuntimeUnavailableError
-from mainstay.runtime.process import proc
+from mainstay.runtime.process import proc, rpc
 from mainstay.runtime.process.scope import Scope
 from mainstay.runtime.process.unitdir import UNIT_NAME
 
@@ -222,6 +222,9 @@ class Watch:
             pid = int(info["pid"]) if info is not None else 0
             if pid and proc.identify(pid) is not None:
                 self.follow(name, pid)
+                break
+            if info is None or info["state"] in (rpc.STOPPED, rpc.FATAL):  # nothing starts it by itself
+                self._ended(name)
                 break
         else:
             self._ended(name)
