@@ -120,9 +120,10 @@ class Oracle:
             case "create" if ref[0] == LEASES:
                 self._leasing(body)
             case "delete" if ref[0] == LEASES:
-                port = body["spec"]["port"]
+                port, holder = body["spec"]["port"], body["spec"]["holder"]["uid"]
                 for unit in self._world.runtime.peek_all():
-                    if unit.port == port and unit.state in LIVE:
+                    theirs = self._world.disturbed and unit.owner_uid != holder  # a lease that was taken back
+                    if unit.port == port and unit.state in LIVE and not theirs:
                         raise OracleError(f"the lease of {port} is deleted while {unit.name} is {unit.state}")
             case _:
                 pass
