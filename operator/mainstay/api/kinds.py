@@ -97,6 +97,11 @@ STRATEGY_RUN = Kind(
         ),
         Column("Restarts", ".status.restarts", "Restarts by the supervisor in this attempt.", "integer"),
         Column("Strategy", ".status.strategy.name", "Strategy it runs: the one asked for, or the fallback."),
+        Column(
+            "Use",
+            '.status.conditions[?(@.type=="StrategyResolved")].reason',
+            "Whether that is what was asked for, in one word.",
+        ),
         AGE,
         Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why, in one word.", priority=1),
         Column("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words.", priority=1),
@@ -151,7 +156,7 @@ STRATEGY = Kind(
     short="strat",
     scope="Namespaced",
     columns=(
-        Column("Strategy", ".spec.name", "Name as runs write it."),
+        Column("Strategy", ".status.name", "Name as runs write it."),
         Column("Ready", '.status.conditions[?(@.type=="Ready")].status', "It is there and can be run."),
         Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why, in one word."),
         Column("Users", ".status.usedBy.count", "Who uses it.", "integer"),

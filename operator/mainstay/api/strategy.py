@@ -113,7 +113,10 @@ class StrategyStatus(Model):
     """What its source has now, and what runs get."""
 
     observed_generation: Count = Field(0, description="metadata.generation this status was computed from.")
-    hash: Hash | None = Field(None, description="sha256 of what the source has now, good or not.")
+    name: Annotated[str, Field(max_length=100)] | None = Field(None, description="Name as runs write it.")
+    hash: Hash | None = Field(
+        None, description="sha256 of what the source had when it was last read, good or not."
+    )
     md5: Annotated[str, Field(max_length=32)] | None = Field(
         None, description="md5 of the same, for those who compare with it. Nothing goes by it."
     )

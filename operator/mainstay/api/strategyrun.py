@@ -231,7 +231,10 @@ class StrategyInUse(Model):
     name: StrategyName = Field(description="Name of what runs: the one asked for, or the default.")
     hash: Hash = Field(description="sha256 of the bytes at STRATEGY_PATH.")
     file: str = Field(description="File name at STRATEGY_PATH.", max_length=255)
+    library: ObjectName = Field(DEFAULT_LIBRARY, description="Library it is from.")
     fallback: bool = Field(False, description="It is the default, in place of one that was deleted.")
+    instead_of: StrategyName | None = Field(None, description="Of a fallback: the strategy that was deleted.")
+    pinned: bool = Field(False, description="spec.strategy.revision asked for exactly this.")
 
 
 class StrategyRunStatus(Model):

@@ -155,8 +155,11 @@ class Shelf(Protocol):
         """Watch a directory, or forget it. No effect for the source that is watched already."""
         ...
 
-    async def listing(self, key: tuple[str, str]) -> Listing:
-        """What the directory has: read anew if it may have changed. Raises KeyError if it isn't watched."""
+    async def listing(self, key: tuple[str, str], held: Mapping[str, str] | None = None) -> Listing:
+        """What the directory has: read anew if it may have changed. Raises KeyError if it isn't watched.
+
+        Of several files of one strategy name the one that `held` (name → file) names counts, else the first.
+        """
         ...
 
     def known(self, key: tuple[str, str]) -> Listing | None:
@@ -181,6 +184,10 @@ class Shelf(Protocol):
 
     def has(self, content: str) -> bool:
         """Whether there is a snapshot of that hash."""
+        ...
+
+    def kept_as(self, content: str, name: str) -> str | None:
+        """The file name under which a snapshot was kept for the strategy of that name; None if it never was."""
         ...
 
     async def keep(self, content: str, file: str, data: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import hashlib
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -65,7 +65,7 @@ class FakeShelf:
         else:
             self._watched[key] = source
 
-    async def listing(self, key: Key) -> Listing:
+    async def listing(self, key: Key, held: Mapping[str, str] | None = None) -> Listing:
         """See Shelf."""
         source = self._watched[key]
         present = self.directories.get(source.path)
@@ -73,7 +73,7 @@ class FakeShelf:
             words = f"there is no directory {source.path}; make it, or correct spec.source.directory."
             self._known[key] = Listing(error=(reasons.DIRECTORY_NOT_FOUND, words))
         else:
-            self._known[key] = _listing(source, present)
+            self._known[key] = _listing(source, present, held or {})
         return self._known[key]
 
     def known(self, key: Key) -> Listing | None:
@@ -120,6 +120,12 @@ class FakeShelf:
         """See Shelf."""
         return f"sha256:{hex_of(content)}" in self.snapshots
 
+    def kept_as(self, content: str, name: str) -> str | None:
+        """See Shelf."""
+        return next(
+            (file for file in sorted(self.snapshots.get(content, ())) if split(file)[0] == name), None
+        )
+
     async def keep(self, content: str, file: str, data: bytes) -> None:
         """See Shelf."""
         if _hash(data) != f"sha256:{hex_of(content)}":
@@ -151,11 +157,13 @@ def _hash(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def _listing(source: DirectorySource, present: dict[str, bytes]) -> Listing:
+def _listing(source: DirectorySource, present: dict[str, bytes], held: Mapping[str, str]) -> Listing:
     files: dict[str, FileView] = {}
     taken: dict[str, str] = {}
     problems = []
-    for file in _counting(source, present):
+    counting = _counting(source, present)
+    counting.sort(key=lambda file: (held.get(split(file)[0], file) != file, file))
+    for file in counting:
         name, _ = split(file)
         data = present[file]
         if not STRATEGY_NAME.fullmatch(name):
@@ -164,7 +172,7 @@ def _listing(source: DirectorySource, present: dict[str, bytes]) -> Listing:
             problems.append(FileProblem(file, reasons.NAME_COLLISION, f"{taken[name]} is there"))
         elif len(data) > source.max_bytes:
             taken[name] = file
-            problems.append(FileProblem(file, reasons.FILE_TOO_LARGE, "too large"))
+            problems.append(FileProblem(file, reasons.FILE_TOO_LARGE, "too large", name))
         else:
             taken[name] = file
             md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -296,6 +296,10 @@ class Operator:
         for obj in self.store.runs.objects.values():
             used.add(((obj.get("status") or {}).get("strategy") or {}).get("hash") or "")
             used.add((obj["spec"].get("strategy") or {}).get("revision") or "")
+        for key, obj in self.strategies.strategies.objects.items():  # a store that was lost is filled again
+            revision = (obj.get("status") or {}).get("revision")
+            if revision and not self._shelf.has(revision):
+                self.queue.add(("strategy", *key))
         if gone := await self._shelf.prune(used):
             logger.info("%d snapshots of strategies that nothing uses were removed", len(gone))
 

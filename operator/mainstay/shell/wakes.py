@@ -115,6 +115,7 @@ class Wakes:
         if before is not None and before.get("spec") != obj.get("spec"):  # how many revisions are kept
             for strategy in self._strategies.of_library(namespace, name):
                 self._queue.add(("strategy", namespace, strategy.metadata.name))
+            self.users_of_library((namespace, name))  # how many of them may be restarted
         if before is None or before.get("spec") != obj.get("spec") or _problems(before) != _problems(obj):
             self._those_without_their_own(namespace, name)
 

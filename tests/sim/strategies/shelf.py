@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tests.sim.steps import step
 
 from mainstay.core.strategy.views import FileView, Listing
@@ -14,9 +16,9 @@ class SimShelf(FakeShelf):
     def __init__(self, disk: FakeShelf) -> None:
         super().__init__(disk.directories, disk.snapshots)
 
-    async def listing(self, key: Key) -> Listing:
+    async def listing(self, key: Key, held: Mapping[str, str] | None = None) -> Listing:
         await step("list directory")
-        return await super().listing(key)
+        return await super().listing(key, held)
 
     async def look(self, key: Key, view: FileView) -> bytes:
         await step("look into file")

@@ -23,7 +23,13 @@ from mainstay.core.strategy.resolve import (
 
 
 def use(name: str = "Ema", digit: str = "1", *, fallback: bool = False, file: str = "") -> StrategyInUse:
-    return StrategyInUse(name=name, hash=f"sha256:{digit * 64}", file=file or f"{name}.py", fallback=fallback)
+    return StrategyInUse(
+        name=name,
+        hash=f"sha256:{digit * 64}",
+        file=file or f"{name}.py",
+        fallback=fallback,
+        instead_of="Ema" if fallback else None,
+    )
 
 
 OLD, NEW = use(digit="1"), use(digit="2")

@@ -15,7 +15,7 @@ from mainstay.api.strategyrun import RunPhase, StrategyRunStatus
 from mainstay.core import reasons
 from mainstay.core.plan import Plan, Wait, Write
 from mainstay.core.snapshot import RunSnapshot
-from mainstay.core.strategy.resolve import same_program
+from mainstay.core.strategy.resolve import same_program, short
 
 _SETTLED = (RunPhase.RUNNING, RunPhase.PAUSED, RunPhase.STOPPED)
 _HOLDS_PORT = (
@@ -75,8 +75,8 @@ def outlook(
             conditions.append(condition("PortAllocated", True, reasons.LEASED, str(status.port)))
         else:
             conditions.append(condition("PortAllocated", False, reasons.RELEASED))
-    if s.strategy.told is not None:
-        conditions.append(condition("StrategyResolved", *s.strategy.told))
+    if (told := _told(s, status)) is not None:
+        conditions.append(condition("StrategyResolved", *told))
     elif s.strategy.unread and (known := find(s.status.conditions, "StrategyResolved")):
         conditions.append(known)
     if s.unit.held_locally:
@@ -95,6 +95,15 @@ def outlook(
             "conditions": merge(s.status.conditions, conditions, s.now),
         }
     )
+
+
+def _told(s: RunSnapshot, status: StrategyRunStatus) -> tuple[bool, str, str] | None:
+    """What is said of its strategy; that it has what it asked for only once it has."""
+    told, use, has = s.strategy.told, s.strategy.use, status.strategy
+    if told is None or not told[0] or not s.live or use is None or has is None or same_program(use, has):
+        return told
+    words = f"runs {has.name} {short(has.hash)}; {use.name} {short(use.hash)} is taken when it can be started again"
+    return False, reasons.UPDATE_WAITING, words
 
 
 def _in_whose_place(s: RunSnapshot) -> Mapping[str, Any]:

@@ -61,7 +61,9 @@ def blocked(s: RunSnapshot, port: int) -> str | None:
 def _exhausted(s: RunSnapshot) -> str:
     """Same words while the pool stays full, whoever comes and goes: an idle queue writes nothing."""
     pool = s.spec.control_api.pool if s.spec.control_api else ""
+    strangers = sorted(port for port in s.ports.ports if port in s.ports.foreign)
+    theirs = f", {strangers[0]} by {s.ports.foreign[strangers[0]]}" if strangers else ""
     return (
-        f"all {len(s.ports.ports)} ports of PortPool {pool} are in use (`kubectl get pl`); this run starts by "
-        "itself when one frees"
+        f"all {len(s.ports.ports)} ports of PortPool {pool} are in use (`kubectl get pl`{theirs}); this run starts "
+        "by itself when one frees"
     )

@@ -137,7 +137,10 @@ def _surplus(s: LibrarySnapshot, wanted: Mapping[str, FileView]) -> Sequence[Str
     return [
         DeleteStrategy(name, known.uid)
         for name, known in sorted(s.objects.items())
-        if known.ours and not known.registered and (name not in wanted or wanted[name].name != known.name)
+        if known.ours
+        and not known.registered
+        and known.name not in s.listing.withheld
+        and (name not in wanted or wanted[name].name != known.name)
     ]
 
 

@@ -27,6 +27,7 @@ class StrategyView:
     found: bool = False  # it has a source, whatever that is worth
     offered: StrategyInUse | None = None  # its newest content that was valid
     invalid: str = ""  # why its present content can't be run
+    library: bool = True  # there is a StrategyLibrary of that name
     coming: bool = False  # nobody can tell yet whether it is there
     default: StrategyInUse | None = None  # what the library's default offers
     default_name: str | None = None
@@ -80,15 +81,22 @@ def resolve(
     ref = spec.strategy
     if ref is None:
         return Resolution()
-    mine = current if current is not None and (current.fallback or current.name == ref.name) else None
+    mine = current if current is not None and _still_asked(ref, current) else None
     if view.found or ref.revision:
         found = _found(ref, mine, view)
     else:
         found = _gone(spec, ref, mine, view, settled=settled)
-    theirs = not settled or mine is None or ref.revision is not None or found.use is None
+    unpinned = mine is not None and mine.pinned
+    theirs = not settled or mine is None or unpinned or ref.revision is not None or found.use is None
     if theirs or same_program(found.use, mine):
         return found
     return _in_turn(spec, found, mine, view, ended=ended)
+
+
+def _still_asked(ref: StrategyRef, current: StrategyInUse) -> bool:
+    """Whether what runs is what this run asks for now: all else is the user's own change, and obeyed at once."""
+    asked = (current.instead_of or ref.name) if current.fallback else current.name
+    return (current.library, asked) == (ref.library, ref.name)
 
 
 def _found(ref: StrategyRef, mine: StrategyInUse | None, view: StrategyView) -> Resolution:
@@ -123,10 +131,10 @@ def _gone(
         # At a start of the operator what was told before holds until somebody has looked.
         return replace(found, told=None) if view.unread else found
     if mine is None:
-        words = (
-            f"library {ref.library} has no strategy {ref.name} (`kubectl get strategies`); this run starts by itself "
-            "when it is added"
-        )
+        where = f"library {ref.library} has no strategy {ref.name} (`kubectl get strategies`)"
+        if not view.library:
+            where = f"there is no StrategyLibrary {ref.library} (`kubectl get slib`), and no strategy {ref.name} of it"
+        words = f"{where}; this run starts by itself when it is added"
         return _blocked(reasons.STRATEGY_NOT_FOUND, words)
     gone = f"{ref.name} is not in library {ref.library} any more"
     if spec.fallback_policy is FallbackPolicy.STOP:
@@ -135,7 +143,7 @@ def _gone(
         return Resolution(told=(False, *blocked), problem=blocked, stop=True)
     if spec.fallback_policy is FallbackPolicy.USE_DEFAULT and view.default_name != ref.name:
         if view.default is not None:
-            use = view.default.model_copy(update={"fallback": True})
+            use = view.default.model_copy(update={"fallback": True, "instead_of": ref.name})
             words = f"{gone}; runs the default, {use.name} {short(use.hash)}, until it is back"
             return Resolution(use, (False, reasons.FALLBACK_IN_USE, words))
         missing = (

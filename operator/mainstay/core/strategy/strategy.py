@@ -46,6 +46,7 @@ class StrategySnapshot:
         frozenset()
     )  # hashes whose bytes are in the snapshot store, of those that matter here
     missing: str = ""  # why there is no content, in words
+    refused: str = ""  # why what the source has can't be read
     unknown: bool = False  # the source has not been read, or can't be
     moved: bool = False  # its file was another one when it was looked into: it is read again
     owned: bool = False  # a library made it, and deletes it when its file is gone
@@ -66,7 +67,7 @@ def decide(s: StrategySnapshot) -> StrategyPlan:
     if s.moved:
         return Wait(LOOK_SECONDS)  # it may be back as it was, and nothing tells of that
     content = s.content
-    doomed = content is None and s.owned and not s.strategy.spec.users
+    doomed = content is None and s.owned and not s.strategy.spec.users and not s.refused
     if (s.unknown or doomed) and not s.orphaned:
         return _count(s)
     unkept = content is not None and content.problem is None and content.hash not in s.kept
@@ -104,18 +105,20 @@ def outlook(s: StrategySnapshot) -> StrategyStatus:
             "modified_at": _modified(s, content),
             "valid": content.problem is None,
             "file": content.file if _good(s, content) else old.file or content.file,
-            "revision": _revision(s, content),
+            "revision": _revision(s),
             "revisions": _revisions(s, content),
         }
-    wrong = f"{content.file}: {content.problem}" if content is not None and content.problem else words
+    elif s.refused and not s.namesake:  # as a broken edit: what was read last stays what is known
+        changes = {"valid": False, "revision": _revision(s)}
     conditions = [
         said("Ready", ok, words),
         said("Reconciling", False),
-        said("Stalled", not ok, "" if ok else wrong),
+        said("Stalled", not ok, "" if ok else _wrong(s) or words),
     ]
     return old.model_copy(
         update={
             "observed_generation": generation,
+            "name": s.strategy.called,
             **changes,
             "conditions": merge(old.conditions, conditions, s.now),
         }
@@ -127,16 +130,15 @@ def _verdict(s: StrategySnapshot) -> tuple[bool, str, str]:
     if s.namesake:
         words = f"strategy {s.strategy.called} of this library is {s.namesake} already; delete one of them"
         return False, reasons.NAME_COLLISION, words
-    if content is None:
+    if content is None and not s.refused:
         return False, reasons.SOURCE_MISSING, s.missing or "its source is gone"
-    if _good(s, content):
+    kept = _revision(s)
+    if content is not None and _good(s, content):
         return True, reasons.OFFERED, f"revision {short(content.hash)}"
-    kept = _revision(s, content)
-    if content.problem is None:
-        rest = f"; runs keep {short(kept)}" if kept else "; no run can start with it"
-        return False, reasons.SNAPSHOT_NOT_KEPT, f"{content.file} can't be kept: {s.unkept}{rest}"
     rest = f"; runs keep the last good code, {short(kept)}" if kept else "; no run can start with it"
-    return False, reasons.STRATEGY_INVALID, f"{content.file}: {content.problem}{rest}"
+    if content is not None and content.problem is None:
+        return False, reasons.SNAPSHOT_NOT_KEPT, f"{content.file} can't be kept: {s.unkept}{rest}"
+    return False, reasons.STRATEGY_INVALID, _wrong(s) + rest
 
 
 def _good(s: StrategySnapshot, content: Content) -> bool:
@@ -144,9 +146,15 @@ def _good(s: StrategySnapshot, content: Content) -> bool:
     return content.problem is None and content.hash in s.kept
 
 
-def _revision(s: StrategySnapshot, content: Content) -> str | None:
-    if _good(s, content):
-        return content.hash
+def _wrong(s: StrategySnapshot) -> str:
+    """What a person must correct."""
+    content = s.content
+    return f"{content.file}: {content.problem}" if content is not None and content.problem else s.refused
+
+
+def _revision(s: StrategySnapshot) -> str | None:
+    if s.content is not None and _good(s, s.content):
+        return s.content.hash
     last = s.strategy.status.revision
     return last if last in s.kept else None
 

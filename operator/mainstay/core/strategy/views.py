@@ -37,6 +37,7 @@ class FileProblem:
     file: str
     reason: str
     message: str
+    name: str = ""  # of the strategy that it would be, if it could be read; nobody else takes that name
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +51,12 @@ class Listing:
     problems: tuple[FileProblem, ...] = ()  # ascending by file
     error: tuple[str, str] | None = None
     watched: bool = True  # changes are told at once; else they are found by looking now and then
+
+    def has(self, name: str) -> bool:
+        """Whether that strategy is there, readable or not."""
+        return name in self.files or name in self.withheld
+
+    @property
+    def withheld(self) -> Mapping[str, FileProblem]:
+        """What is there and can't be read, by name: a bad edit, no deletion."""
+        return {problem.name: problem for problem in self.problems if problem.name}

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 from mainstay.core import reasons
 from mainstay.core.strategy.names import STRATEGY_NAME, hidden, split
@@ -41,13 +42,13 @@ class Directory:
         self._read: dict[str, _Read] = {}
         self._scanning = threading.Lock()
 
-    def scan(self) -> Listing:
-        """Look at everything in it. Whatever is wrong is part of the answer."""
+    def scan(self, held: Mapping[str, str] = MappingProxyType({})) -> Listing:
+        """Look at everything in it. Whatever is wrong is part of the answer; `held` as in Shelf.listing."""
         path = self._source.path
         try:
             with self._scanning:
                 for _ in range(TRIES):
-                    if (listing := self._scan(os.path.realpath(path))) is not None:
+                    if (listing := self._scan(os.path.realpath(path), held)) is not None:
                         return listing
             return Listing(error=(reasons.DIRECTORY_UNREADABLE, f"{path} is replaced all the time."))
         except FileNotFoundError:
@@ -57,10 +58,11 @@ class Directory:
             why = error.strerror if isinstance(error, OSError) else str(error)
             return Listing(error=(reasons.DIRECTORY_UNREADABLE, f"{path} can't be read: {why}."))
 
-    def _scan(self, root: str) -> Listing | None:
+    def _scan(self, root: str, held: Mapping[str, str]) -> Listing | None:
         """None if the directory went away in the middle: that its files went, too, says nothing of them."""
         before = os.stat(root)
-        counting = [n for n in sorted(os.listdir(root)) if not hidden(n) and self._counts(n)]
+        counting = [n for n in os.listdir(root) if not hidden(n) and self._counts(n)]
+        counting.sort(key=lambda file: (held.get(split(file)[0], file) != file, file))
         files: dict[str, FileView] = {}
         taken: dict[str, str] = {}  # also by those that can't be read: another must not step in for them
         problems: list[FileProblem] = []
@@ -69,9 +71,12 @@ class Directory:
             try:
                 view = self._one(root, file, taken)
             except _UnfitError as error:
-                problems.append(FileProblem(_shown(file), error.reason, str(error)))
-                if error.reason != reasons.NAME_INVALID:
-                    taken.setdefault(split(file)[0], file)
+                name = (
+                    "" if error.reason in (reasons.NAME_INVALID, reasons.NAME_COLLISION) else split(file)[0]
+                )
+                problems.append(FileProblem(_shown(file), error.reason, str(error), name))
+                if name:
+                    taken[name] = file
             except FileNotFoundError:
                 gone = True
             else:

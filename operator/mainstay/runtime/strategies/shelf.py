@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -60,13 +60,13 @@ class Shelf:
         else:
             self._libraries[key] = _Library(source, Directory(source))
 
-    async def listing(self, key: Key) -> Listing:
+    async def listing(self, key: Key, held: Mapping[str, str] | None = None) -> Listing:
         """See Shelf. What is told while it is read is read again by the next call."""
         library = self._libraries[key]
         async with library.reading:
             if library.listing is None or library.read < library.changes:
                 changes = library.changes
-                library.listing = await asyncio.to_thread(library.directory.scan)
+                library.listing = await asyncio.to_thread(library.directory.scan, held or {})
                 library.read = changes
             return replace(library.listing, watched=self._watcher.watched(key))
 
@@ -102,6 +102,10 @@ class Shelf:
     def has(self, content: str) -> bool:
         """See Shelf."""
         return self._snapshots.has(content)
+
+    def kept_as(self, content: str, name: str) -> str | None:
+        """See Shelf."""
+        return self._snapshots.kept_as(content, name)
 
     async def keep(self, content: str, file: str, data: bytes) -> None:
         """See Shelf."""

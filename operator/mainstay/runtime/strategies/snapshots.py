@@ -17,6 +17,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+from mainstay.core.strategy.names import split
 from mainstay.runtime.base import SnapshotLostError
 from mainstay.runtime.effects import effect
 
@@ -43,6 +44,10 @@ class Snapshots:
     def has(self, content: str) -> bool:
         """Whether anything is kept under that hash."""
         return bool(_kept(self._root / hex_of(content)))
+
+    def kept_as(self, content: str, name: str) -> str | None:
+        """The file of that stem under that hash, or None."""
+        return next((f for f in sorted(_kept(self._root / hex_of(content))) if split(f)[0] == name), None)
 
     def keep(self, content: str, file: str, data: bytes) -> None:
         """Keep these bytes; no effect if they are there. Raises ValueError if they are not those of the hash."""

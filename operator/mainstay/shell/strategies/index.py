@@ -26,6 +26,12 @@ class User:
     using: Name | None  # another one only for a fallback
     running: bool  # it should run, and is not over
     available: bool  # it runs and serves
+    stuck: bool = False  # nothing can be started as it is declared
+
+    @property
+    def group(self) -> Name | None:
+        """The strategy with whose users it takes turns."""
+        return self.using or self.asked
 
 
 class StrategyIndex:
@@ -37,12 +43,13 @@ class StrategyIndex:
         self.users: dict[Name, set[Key]] = defaultdict(set)
         """Runs that name a strategy, or run it as their fallback."""
         self.waiting: dict[Name, set[Key]] = defaultdict(set)
-        """Runs that wait for their turn to be restarted, by the strategy they name."""
+        """Runs that wait for their turn to be restarted, by the strategy they use."""
         self.users_changed: Callable[[Name], None] = lambda _: None
         """Called with a strategy that has another user, or one less."""
         self.turn_came: Callable[[Name], None] = lambda _: None
         """Called with a strategy one of whose users became available, or is gone."""
         self._known: dict[Key, User] = {}
+        self._waits_in: dict[Key, Name] = {}
         self._rolling: set[Key] = set()  # claimed to be restarted, and not written yet
         self._by_name: dict[Name, set[Key]] = defaultdict(set)
         self._names: dict[Key, Name] = {}
@@ -99,7 +106,7 @@ class StrategyIndex:
         if strategy is None or strategy.status.revision is None or strategy.status.file is None:
             return None
         status = strategy.status
-        return StrategyInUse(name=name[2], hash=status.revision, file=status.file)
+        return StrategyInUse(name=name[2], hash=status.revision, file=status.file, library=name[1])
 
     def library(self, namespace: str, library: str) -> StrategyLibrary | None:
         """The library; None as well for one that does not parse, which is said of it elsewhere."""
@@ -123,24 +130,30 @@ class StrategyIndex:
             return
         if after is None:
             self._known.pop(key, None)
+            self.waits(key, None)
         else:
             self._known[key] = after
         old, new = _names(before), _names(after)
         for name in old - new:
             self.users[name].discard(key)
-            self.waiting[name].discard(key)
             self.users_changed(name)
         for name in new - old:
             self.users[name].add(key)
             self.users_changed(name)
-        if before is None or before.asked is None:
+        if before is None or before.group is None:
             return
-        if (
-            before.running
-            and not before.available
-            and (after is None or after.available or not after.running)
-        ):
-            self.turn_came(before.asked)
+        left = after is None or after.group != before.group or after.stuck or not after.running
+        if before.running and (left or (after is not None and after.available and not before.available)):
+            self.turn_came(before.group)
+
+    def waits(self, key: Key, group: Name | None) -> None:
+        """Note that a run waits for its turn among the users of a strategy, or for none."""
+        before = self._waits_in.pop(key, None)
+        if before is not None:
+            self.waiting[before].discard(key)
+        if group is not None:
+            self.waiting[group].add(key)
+            self._waits_in[key] = group
 
     def user(self, key: Key) -> User | None:
         """What is known of a run."""
@@ -170,6 +183,7 @@ def _user(run: StrategyRun) -> User | None:
         using=(namespace, ref.library, use.name) if use is not None and use.fallback else None,
         running=running,
         available=running and status.phase is RunPhase.RUNNING and serving,
+        stuck=any(c.type == "Stalled" and c.status == "True" for c in status.conditions),
     )
 
 

@@ -15,7 +15,7 @@ from mainstay.api.strategylibrary import StrategyLibrary, StrategyLibraryStatus
 from mainstay.core.plan import Action, CreateStrategy, DeleteStrategy, Plan, SetSource, StrategyEffect
 from mainstay.core.strategy.library import LibrarySnapshot, StrategyObject, decide, events
 from mainstay.core.strategy.names import object_name
-from mainstay.core.strategy.views import Listing
+from mainstay.core.strategy.views import FileProblem, FileView, Listing
 from mainstay.runtime.base import Shelf
 from mainstay.shell.copies import Changed
 from mainstay.shell.jobs.gather import now
@@ -24,8 +24,7 @@ from mainstay.shell.reconcile import Memory, Reconciler
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.store import Key, Object, key_of
 from mainstay.shell.strategies.index import Name, StrategyIndex
-from mainstay.shell.strategies.sources import Sources
-from mainstay.shell.strategies.strategies import owning_library
+from mainstay.shell.strategies.sources import Sources, owning_library
 
 
 @dataclass(slots=True)
@@ -75,7 +74,8 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
             memory.refused.clear()
         source = self._sources.directory(library)
         self._shelf.watch(key, source)
-        listing = await self._shelf.listing(key) if source else self._sources.config_maps(library)
+        held = self._held(key)
+        listing = await self._shelf.listing(key, held) if source else self._sources.config_maps(library, held)
         library = self._index.libraries.get(key)  # it may have changed while the directory was read
         if library is None:
             return None
@@ -93,6 +93,14 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
             counted_seconds_ago=time.monotonic() - memory.counted_at,
         )
 
+    def _held(self, key: Key) -> dict[str, str]:
+        """Which file, or which ConfigMap, has the name of each strategy now."""
+        sources = {s.called: s.spec.source for s in self._index.of_library(*key)}
+        return {
+            name: source.file.path if source.file else source.config_map.name if source.config_map else ""
+            for name, source in sources.items()
+        }
+
     def _tell(self, key: Key, memory: LibraryMemory, listing: Listing) -> None:
         """Have strategies whose file is another one now, or was not known, look."""
         before = memory.listing
@@ -104,11 +112,11 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
             self.learned(key)
             for strategy in self._index.of_library(*key):  # also what it has no more
                 self.touched((key[0], strategy.metadata.name))
-        old = before.files if before is not None else {}
-        for name in old.keys() | listing.files.keys():
-            if old.get(name) != listing.files.get(name) or before is None or before.error != listing.error:
+        old, new = _entries(before), _entries(listing)
+        for name in old.keys() | new.keys():
+            if old.get(name) != new.get(name) or before is None or before.error != listing.error:
                 self.touched((key[0], object_name(key[1], name)))
-            if name not in listing.files:
+            if name not in new:
                 self.left((*key, name))
 
     def _object(self, strategy: Strategy, library: StrategyLibrary) -> StrategyObject:
@@ -205,6 +213,11 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
         before = self._index.strategies.objects.get(key_of(obj))
         if self._index.put_strategy(obj):
             self.changed(STRATEGIES, False, obj, before)
+
+
+def _entries(listing: Listing | None) -> dict[str, FileView | FileProblem]:
+    """By name what is there, whether it can be read or not."""
+    return {**listing.files, **listing.withheld} if listing is not None else {}
 
 
 def _source(action: CreateStrategy | SetSource) -> dict[str, Any]:

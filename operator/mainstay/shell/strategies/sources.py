@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,8 +15,11 @@ from mainstay.core.strategy.names import STRATEGY_NAME, hidden, split
 from mainstay.core.strategy.strategy import Content
 from mainstay.core.strategy.views import DirectorySource, FileProblem, FileView, Listing
 from mainstay.runtime.base import Shelf
-from mainstay.shell.store import Key, Store
+from mainstay.shell.store import Key, Object, Store
 from mainstay.shell.strategies.index import StrategyIndex
+
+ConfigMapTexts = list[tuple[str, Mapping[str, str]]]
+"""(name of the ConfigMap, text by key)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class Found:
     view: FileView | None = None
     data: bytes | None = None  # None for a file: it is read when it is needed
     missing: str = ""
+    refused: str = ""  # it has something that can't be read, as this says
     unknown: bool = False
 
 
@@ -36,6 +41,7 @@ class Sources:
         self._store = store
         self._index = index
         self._shelf = shelf
+        self._listed: dict[Key, tuple[tuple[object, ...], Listing]] = {}
 
     def directory(self, library: StrategyLibrary) -> DirectorySource | None:
         """What has to be watched; None for a library of ConfigMaps."""
@@ -56,22 +62,36 @@ class Sources:
             return self.config_maps(library)
         return self._shelf.known((library.metadata.namespace, library.metadata.name))
 
-    def config_maps(self, library: StrategyLibrary) -> Listing:
-        """The strategies of a library of ConfigMaps. Of two with one name that of the first ConfigMap counts."""
-        files: dict[str, FileView] = {}
-        problems = []
+    def config_maps(self, library: StrategyLibrary, held: Mapping[str, str] | None = None) -> Listing:
+        """The strategies of a library of ConfigMaps; `held` (name → ConfigMap) as in Shelf.listing."""
+        where = (library.metadata.namespace, library.metadata.name)
         selector = library.spec.source.config_maps
         wanted = selector.match_labels if selector is not None else {}
-        for name, data in self._store.config_maps_with(library.metadata.namespace, wanted):
-            for key, text in sorted(data.items()):
-                if hidden(key) or not any(fnmatchcase(key, pattern) for pattern in library.spec.include):
-                    continue
-                called, _ = split(key)
-                view, problem = _entry(library, called, name, key, text, files)
-                if problem is not None:
-                    problems.append(problem)
-                elif view is not None:
-                    files[called] = view
+        found = self._store.config_maps_with(library.metadata.namespace, wanted)
+        state = (library.metadata.generation, dict(held) if held is not None else None, found)
+        listed = self._listed.get(where)
+        if listed is not None and (listed[0] == state or (held is None and listed[0][::2] == state[::2])):
+            return listed[1]
+        listing = self._entries(library, found, held or {})
+        self._listed[where] = (state, listing)
+        return listing
+
+    def _entries(self, library: StrategyLibrary, found: ConfigMapTexts, held: Mapping[str, str]) -> Listing:
+        files: dict[str, FileView] = {}
+        problems = []
+        entries = [
+            (split(key)[0], name, key, text)
+            for name, data in found
+            for key, text in sorted(data.items())
+            if not hidden(key) and any(fnmatchcase(key, pattern) for pattern in library.spec.include)
+        ]
+        entries.sort(key=lambda entry: held.get(entry[0], entry[1]) != entry[1])
+        for called, name, key, text in entries:
+            view, problem = _entry(library, called, name, key, text, files)
+            if problem is not None:
+                problems.append(problem)
+            elif view is not None:
+                files[called] = view
         return Listing(files, tuple(problems))
 
     def find(self, strategy: Strategy) -> Found:
@@ -83,6 +103,10 @@ class Sources:
             text = self._store.config_map_value(strategy.metadata.namespace, ref.name, ref.key)
             if text is None:
                 return Found(missing=f"ConfigMap {ref.name} with key {ref.key} does not exist")
+            if len(text.encode(errors="surrogatepass")) > (most := self._most(strategy)):
+                return Found(
+                    refused=f"{ref.name}/{ref.key}: more than {most} bytes, spec.maxFileBytes of its library"
+                )
             return _text(called, called + (split(ref.key)[1] or ".py"), text, ref.name)
         library = self._index.library(strategy.metadata.namespace, strategy.spec.library)
         if library is None:
@@ -91,10 +115,17 @@ class Sources:
         if listing is None or listing.error is not None:
             return Found(unknown=True)
         view = listing.files.get(called)
+        if view is None and (problem := listing.withheld.get(called)) is not None:
+            return Found(refused=f"{problem.file}: {problem.message}")
         if view is None or view.config_map:
             file = source.file.path if source.file else called
             return Found(missing=f"library {strategy.spec.library} has no file {file}")
         return Found(view)
+
+    def _most(self, strategy: Strategy) -> int:
+        """Bytes that a strategy of its library may have."""
+        library = self._index.library(strategy.metadata.namespace, strategy.spec.library)
+        return library.spec.max_file_bytes if library is not None else 2**20
 
     async def read(self, strategy: Strategy, found: Found) -> bytes:
         """The bytes that were found. Raises SourceChangedError."""
@@ -144,5 +175,11 @@ def _entry(
     data = text.encode(errors="surrogatepass")
     if len(data) > library.spec.max_file_bytes:
         words = f"{len(data)} bytes, and spec.maxFileBytes is {library.spec.max_file_bytes}"
-        return None, FileProblem(where, reasons.FILE_TOO_LARGE, words)
+        return None, FileProblem(where, reasons.FILE_TOO_LARGE, words, called)
     return _view(called, key, data, name), None
+
+
+def owning_library(obj: Object) -> Object | None:
+    """The reference to the library that made it, or None."""
+    owners = obj["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("kind") == "StrategyLibrary"), None)

@@ -17,7 +17,7 @@ from mainstay.shell.reconcile import Memory, Reconciler
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.store import Key, Object, key_of
 from mainstay.shell.strategies.index import StrategyIndex
-from mainstay.shell.strategies.sources import Found, Sources, content
+from mainstay.shell.strategies.sources import Found, Sources, content, owning_library
 
 
 @dataclass(slots=True)
@@ -86,6 +86,7 @@ class StrategyReconciler(Reconciler[StrategySnapshot, StrategyStatus, StrategyMe
             used_by=self._used_by(strategy),
             kept=frozenset(h for h in hashes if h and self._shelf.has(h)),
             missing=found.missing,
+            refused=found.refused,
             unknown=found.unknown,
             moved=moved,
             orphaned=library is None and owned,
@@ -179,9 +180,3 @@ class StrategyReconciler(Reconciler[StrategySnapshot, StrategyStatus, StrategyMe
             return
         await self._kube.delete_object(path(STRATEGIES, key[0], name), uid=uid)
         await self.refresh(key)
-
-
-def owning_library(obj: Object) -> Object | None:
-    """The reference to the library that made it, or None."""
-    owners = obj["metadata"].get("ownerReferences") or ()
-    return next((owner for owner in owners if owner.get("kind") == "StrategyLibrary"), None)

@@ -21,7 +21,7 @@ from mainstay.core.unit import LIVE, Unit
 from mainstay.runtime.base import Shelf
 from mainstay.shell.store import Key, Store
 from mainstay.shell.strategies.index import Name, StrategyIndex
-from mainstay.shell.strategies.sources import Sources
+from mainstay.shell.strategies.sources import Sources, owning_library
 
 
 class Views:
@@ -44,8 +44,12 @@ class Views:
         settled = (live or ended) and not _starts_anyhow(run, inputs)
         current = _current(run, unit, inputs, view) if live else run.status.strategy
         found = resolve(run.spec, current, view, settled=settled, ended=ended and not live)
-        (self.index.waiting[name].add if found.waits else self.index.waiting[name].discard)(key)
+        self.index.waits(key, self._group(key, name) if found.waits else None)
         return replace(found, unread=view.unread)
+
+    def _group(self, key: Key, name: Name) -> Name:
+        known = self.index.user(key)
+        return known.group or name if known is not None else name
 
     def _view(self, key: Key, run: StrategyRun, ref: StrategyRef, name: Name) -> StrategyView:
         known = self._known(run, ref, name)
@@ -59,16 +63,33 @@ class Views:
             found=found,
             offered=self.index.offered(name),
             invalid=_invalid(strategy) if strategy is not None else "",
+            library=library is not None,
             coming=not found and self._coming(strategy, name),
-            default=self.index.offered((name[0], name[1], default)) if default is not None else None,
+            default=self._default((name[0], name[1], default)) if default is not None else None,
             default_name=default,
             pinned=self._pinned(run, ref, strategy),
-            unread=self._unread(strategy) if found and strategy is not None else self._unlooked(name),
+            unread=self._unread(strategy)
+            if found and strategy is not None
+            else self._unlooked(name, default),
         )
 
-    def _unlooked(self, name: Name) -> bool:
+    def _default(self, name: Name) -> StrategyInUse | None:
+        """What the default offers, unless its source has it no more: its object goes in a moment, too."""
+        strategy = self.index.named(name)
+        if strategy is None:
+            return None
         library = self.index.library(name[0], name[1])
-        return library is not None and self._sources.known(library) is None
+        owned = owning_library(self.index.strategies.objects[name[0], strategy.metadata.name]) is not None
+        listing = self._sources.known(library) if owned and library is not None else None
+        gone = listing is not None and listing.error is None and not listing.has(name[2])
+        return None if gone else self.index.offered(name)
+
+    def _unlooked(self, name: Name, default: str | None) -> bool:
+        library = self.index.library(name[0], name[1])
+        if library is not None and self._sources.known(library) is None:
+            return True
+        strategy = self.index.named((name[0], name[1], default)) if default is not None else None
+        return strategy is not None and self._unread(strategy)
 
     def _unread(self, strategy: Strategy) -> bool:
         """Whether its status is of another content than its file has, as far as anybody has looked."""
@@ -78,6 +99,8 @@ class Views:
         listing = self._sources.known(library)
         if listing is None or listing.error is not None:
             return listing is None
+        if strategy.called in listing.withheld:
+            return False
         view = listing.files.get(strategy.called)
         return view is None or view.hash != strategy.status.hash
 
@@ -110,7 +133,10 @@ class Views:
         use = run.status.strategy
         if file is None and use is not None and (use.name, use.hash) == (ref.name, ref.revision):
             file = use.file  # it runs that, whatever the object remembers
-        return StrategyInUse(name=ref.name, hash=ref.revision, file=file) if file is not None else None
+        file = file or self.shelf.kept_as(ref.revision, ref.name)
+        if file is None:
+            return None
+        return StrategyInUse(name=ref.name, hash=ref.revision, file=file, library=ref.library, pinned=True)
 
     def _turn(self, key: Key, name: Name, view: StrategyView) -> bool:
         library = self.index.library(name[0], name[1])
@@ -118,17 +144,22 @@ class Views:
         if limit == "100%":
             return True
         users = []
-        for other in self.index.users[name]:
+        group = self._group(key, name)
+        for other in self.index.users[group]:
             known = self.index.user(other)
-            if known is not None and known.running and known.asked == name:
-                users.append(UserView(other, self.index.available(other), self._outdated(other, view)))
+            if known is not None and known.running and known.group == group:
+                outdated = not known.stuck and self._outdated(other, view if known.asked == name else None)
+                users.append(UserView(other, self.index.available(other), outdated))
         return has_turn(key, users, allowance(limit, len(users)))
 
-    def _outdated(self, key: Key, view: StrategyView) -> bool:
-        """Whether that run will be restarted too; `view` is that of a run of the same strategy."""
+    def _outdated(self, key: Key, view: StrategyView | None) -> bool:
+        """Whether that run will be restarted too; `view` is that of a run of the same strategy, if there is one."""
         run = self._store.run(key)
         if run is None or run.spec.strategy is None or run.spec.strategy.revision is not None:
             return False
+        if view is None:
+            ref = run.spec.strategy
+            view = self._known(run, ref, (run.metadata.namespace, ref.library, ref.name))
         found = resolve(run.spec, run.status.strategy, view, settled=True)
         return found.use is not None and not same_program(found.use, run.status.strategy)
 

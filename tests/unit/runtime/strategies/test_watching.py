@@ -198,9 +198,9 @@ async def test_a_change_during_a_scan_leads_to_another(place, monkeypatch) -> No
     scan, scans = library.directory.scan, []
     loop = asyncio.get_running_loop()
 
-    def slow():
+    def slow(*held):
         scans.append(1)
-        found = scan()
+        found = scan(*held)
         if len(scans) == 1:
             (place.path / "A.py").write_text("x = 1\n")
             asyncio.run_coroutine_threadsafe(_mark(place.shelf), loop).result()
@@ -223,7 +223,7 @@ async def test_calls_at_the_same_time_share_a_scan(place, monkeypatch) -> None:
     place.watch()
     library = place.shelf._libraries[KEY]
     scan, scans = library.directory.scan, []
-    monkeypatch.setattr(library.directory, "scan", lambda: scans.append(1) or scan())
+    monkeypatch.setattr(library.directory, "scan", lambda *held: scans.append(1) or scan(*held))
     await asyncio.gather(*(place.shelf.listing(KEY) for _ in range(20)))
     assert len(scans) == 1
 
