@@ -102,7 +102,7 @@ class Views:
         if strategy.called in listing.withheld:
             return False
         view = listing.files.get(strategy.called)
-        return view is None or view.hash != strategy.status.hash
+        return (view.hash if view is not None else None) != strategy.status.hash
 
     def _coming(self, strategy: Strategy | None, name: Name) -> bool:
         """Whether nobody can tell yet that it isn't there: neither it nor its library has been looked at."""
