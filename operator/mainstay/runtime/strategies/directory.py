@@ -19,6 +19,8 @@ from mainstay.core.strategy.views import DirectorySource, FileProblem, FileView,
 from mainstay.runtime.base import SourceChangedError
 
 FILES_MAX = 5000
+CLOCK_SECONDS = 0.02
+"""The clock of a file system is that coarse, and so are our timers."""
 RACY_SECONDS = 0.1
 """A file that was changed that shortly before it was read may have been changed again without a trace."""
 TRIES = 3
@@ -35,10 +37,15 @@ class _Read:
 
 
 class Directory:
-    """One directory. Any thread."""
+    """One directory. Any thread.
 
-    def __init__(self, source: DirectorySource) -> None:
+    A file that was changed less than `still_seconds` ago counts as it was read before: it may be half written, and
+    whoever looks now may do so for another file's sake. One that was never read is read at once.
+    """
+
+    def __init__(self, source: DirectorySource, still_seconds: float = 0.0) -> None:
         self._source = source
+        self._still_seconds = still_seconds
         self._read: dict[str, _Read] = {}
         self._scanning = threading.Lock()
 
@@ -132,8 +139,11 @@ class Directory:
 
     def _view(self, name: str, file: str, target: str) -> FileView:
         known = self._read.get(file)
-        if known is not None and known.safe and known.stamp == _stamp(os.stat(target)):
-            return known.view
+        if known is not None:
+            now = os.stat(target)
+            same = known.safe and known.stamp == _stamp(now)
+            if same or 0 <= time.time() - now.st_ctime < self._still_seconds - CLOCK_SECONDS:
+                return known.view
         began = time.time()
         data, info = _load(target, self._source.max_bytes)
         view = FileView(

@@ -58,7 +58,7 @@ class Shelf:
         if source is None:
             del self._libraries[key]
         else:
-            self._libraries[key] = _Library(source, Directory(source))
+            self._libraries[key] = _Library(source, Directory(source, source.debounce_seconds))
 
     async def listing(self, key: Key, held: Mapping[str, str] | None = None) -> Listing:
         """See Shelf. What is told while it is read is read again by the next call."""

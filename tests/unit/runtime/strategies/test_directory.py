@@ -431,3 +431,19 @@ def test_bytes_outside_are_never_given(tmp_path) -> None:
     (source / "A.py").symlink_to("../A.py")
     with pytest.raises(SourceChangedError):
         directory.bytes_of(view)
+
+
+def test_what_is_being_written_counts_as_it_was_until_it_is_still(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "A.py"
+    path.write_text("x = 1\n")
+    directory = Directory(DirectorySource(str(tmp_path)), still_seconds=60.0)
+    before = directory.scan().files["A"]
+    assert before.size == 6, "what was never read is read at once"
+    path.write_text("x = 1\ndef half(")
+    (tmp_path / "B.py").write_text("y = 1\n")
+    listing = directory.scan()
+    assert listing.files["A"] == before
+    assert set(listing.files) == {"A", "B"}
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+    assert directory.scan().files["A"].size == 15
