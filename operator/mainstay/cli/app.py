@@ -15,6 +15,7 @@ from mainstay.cli.jobstate import cancel
 from mainstay.cli.logs import logs
 from mainstay.cli.operator import operator
 from mainstay.cli.resume import resume
+from mainstay.cli.rollback import rollback
 from mainstay.cli.status import env, status
 from mainstay.cli.up import down, up
 from mainstay.cli.verbs import pause, restart, run, start
@@ -48,7 +49,7 @@ _NAMES: dict[Callable[..., None], str] = {input_: "input"}
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "On this machine": (up, down, status, verify, env),
     "Runs and jobs": (start, pause, resume, logs),
-    "Runs": (run, stop, restart, release),
+    "Runs": (run, stop, restart, rollback, release),
     "Jobs": (input_, cancel),
     "Clusters": (operator, crds),
 }

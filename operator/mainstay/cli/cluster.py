@@ -25,6 +25,16 @@ class Target:
     kubeconfig: str | None = None
     context: str | None = None
 
+    @property
+    def here(self) -> bool:
+        """It is about this home's own installation, not a cluster named in its place."""
+        return self.kubeconfig is None and self.context is None and self.home.exists
+
+    @property
+    def embedded(self) -> bool:
+        """The cluster is this home's own control plane."""
+        return self.here and (self.home.root / "etcd").is_dir()
+
     def say(self, command: str) -> str:
         """A command to tell the user, with the namespace where it needs one."""
         return f"mainstay {command}" + (f" -n {self.namespace}" if self.namespace != "default" else "")

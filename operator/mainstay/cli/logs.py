@@ -11,7 +11,7 @@ from typing import IO, Annotated, Optional
 
 import typer
 
-from mainstay.cli.console import fail
+from mainstay.cli.console import fail, note
 from mainstay.cli.home import Home
 from mainstay.cli.names import Kind, Ref, ref
 from mainstay.cli.options import HomeOption, NamespaceOption, home_of
@@ -20,11 +20,13 @@ from mainstay.runtime.process.unitdir import ScopeDir
 
 POLL_SECONDS = 0.1
 CHUNK = 1 << 16
+PARTS = ("operator", "etcd", "kube-apiserver")
+"""Of Mainstay itself; a run of such a name comes first."""
 
 
 def logs(
     name: Annotated[
-        str, typer.Argument(help="A run, or job/NAME; with --system etcd, kube-apiserver or operator.")
+        str, typer.Argument(help="A run, or job/NAME; operator, etcd or kube-apiserver of Mainstay itself.")
     ],
     task: Annotated[
         Optional[str],  # noqa: UP045 - typer reads it at run time
@@ -42,7 +44,9 @@ def logs(
         ),
     ] = False,
     tail: Annotated[int, typer.Option("--tail", help="Lines of each stream; -1 for all.")] = 100,
-    system: Annotated[bool, typer.Option("--system", help="A part of Mainstay itself.")] = False,
+    system: Annotated[
+        bool, typer.Option("--system", help="A part of Mainstay itself, also where a run has its name.")
+    ] = False,
     namespace: NamespaceOption = "default",
     home: HomeOption = None,
 ) -> None:
@@ -112,6 +116,9 @@ def _directory(home: Home, name: str, namespace: str, *, system: bool) -> Path:
     scope = home.root / "scopes" / ("system" if system else "runs") / "units"
     directory = scope / (name if system else unit_name(namespace, name)) / "log"
     if not directory.is_dir():
+        if not system and name in PARTS and (part := _part(home, name)).is_dir():
+            note(f"{name} is a part of Mainstay; it writes to {part}")
+            return part
         if not system:
             from mainstay.cli import tasklogs
 
@@ -122,6 +129,11 @@ def _directory(home: Home, name: str, namespace: str, *, system: bool) -> Path:
         there = sorted(d.name for d in scope.iterdir()) if scope.is_dir() else []
         fail(f"{name} has written nothing on this machine (there are logs of: {', '.join(there) or 'none'})")
     return directory
+
+
+def _part(home: Home, name: str) -> Path:
+    """Where a part of Mainstay itself writes."""
+    return home.root / "scopes" / "system" / "units" / name / "log"
 
 
 def _elsewhere(namespace: str) -> str:

@@ -57,13 +57,15 @@ class Ref:
 def ref(name: str, kinds: Sequence[Kind] = WORK) -> Ref:
     """Read NAME or KIND/NAME, also as kubectl prints it (phasedjob.mainstay.dev/NAME); ends the command if it is neither."""
     word, slash, bare = name.rpartition("/")
+    if name.count("/") == 2 and _WORDS.get(name.partition("/")[0].lower()) is Kind.STRATEGY:
+        word, slash, bare = name.partition("/")  # strategy/LIBRARY/NAME
     kind = _WORDS.get(word.lower().partition(".")[0]) if slash else Kind.RUN
     told = ", ".join(f"{one.word}/NAME" for one in kinds)
     if kind is None:
         fail(f"{name}: no kind that Mainstay knows; write NAME or {told}")
     if kind not in kinds:
-        words = f"mainstay status {kind.word}/{bare or 'NAME'}"
-        fail(f"{name}: this command is for {told}; what there is to say of a {kind.told} says {words}")
+        words = f"`mainstay status {kind.word}/{bare or 'NAME'}` shows a {kind.told}"
+        fail(f"{name}: this command is for {told}; {words}")
     if not bare:
         fail(f"{name}: a name is missing after the slash, as in {kind.word}/my-{kind.word}")
     return Ref(kind, bare)

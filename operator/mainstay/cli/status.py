@@ -25,7 +25,8 @@ from mainstay.cli.options import (
     target_of,
 )
 from mainstay.cli.words import age, condition, one_line
-from mainstay.runtime.base import GONE, RuntimeUnavailableError
+from mainstay.core.unit import GONE, UnitState
+from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.shell.kube import (
     BATCHES,
     JOBS,
@@ -78,6 +79,8 @@ def status(
         return
     if not target.home.exists:
         fail(f"{target.home.root} is not in use; `mainstay up` starts there")
+    from mainstay.cli import health
+
     told, objects = asyncio.run(_status(target))
     if output is not None:
         _print(told, output)
@@ -111,8 +114,10 @@ def status(
             out.print()
             show(libraries)
     _show_jobs(target, objects[BATCHES], objects[JOBS])
-    if missing:
-        note(f"{', '.join(missing)}: not running; `mainstay up` starts it. What stands above may be old.")
+    words = [f"{', '.join(missing)}: not running; `mainstay up` starts it"] if missing else []
+    words += [still] if (still := health.paused(told["parts"])) else []
+    if words:
+        note(f"{'. '.join(words)}. What stands above may be old.")
         raise typer.Exit(1)
 
 
@@ -233,11 +238,13 @@ async def parts_of(target: Target) -> list[dict[str, Any]]:
 
     seen = {unit["name"]: unit for unit in await _units(system.runtime(target.home))}
     embedded = (target.home.root / "etcd").is_dir()
-    wanted = [*(("etcd", "kube-apiserver") if embedded else ()), system.OPERATOR]
+    wanted = [*(system.PLANE if embedded else ()), system.OPERATOR]
     nothing = {"pid": None, "restarts": 0, "state": NOT_RUNNING}
     parts = [{**nothing, **seen.get(name, {}), "name": name} for name in wanted]
     for part in parts:
         part["state"] = NOT_RUNNING if part["state"] in GONE else part["state"]
+        if part["pid"] and part["state"] != NOT_RUNNING and system.halted(part["pid"]):
+            part["state"] = str(UnitState.PAUSED)
     for scope in ("system", "runs", "jobs"):
         pid = system.supervisor_pid(target.home, scope)
         state = "Running" if pid else NOT_RUNNING
@@ -333,6 +340,6 @@ def _table(runs: list[dict[str, Any]], here: str = "default") -> Rows:
             str(run["restarts"]),
             f"{run['strategy'] or ''}{' (fallback)' if run['fallback'] else ''}",
             age(run["created"]),
-            one_line(words),
+            one_line(words).removeprefix(":"),
         )
     return made if {run["namespace"] for run in runs} - {here} else made.without("NAMESPACE")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
 
 from mainstay.cli.cluster import Target, missing
-from mainstay.cli.console import Rows, fail, out, show, table
+from mainstay.cli.console import MESSAGE, NEXT, Rows, fail, note, out, show, table
 from mainstay.cli.jobtree import here_alone
-from mainstay.cli.names import Ref
-from mainstay.cli.words import age, condition, one_line
+from mainstay.cli.names import Kind, Ref
+from mainstay.cli.words import age, condition, middle, moment, one_line, some
 from mainstay.core import reasons
+from mainstay.core.strategy.names import object_name
 from mainstay.core.strategy.resolve import short
 from mainstay.shell.kube import RUNS, STRATEGIES, Kube, Object, path
 
@@ -51,9 +53,13 @@ def source_of(library: Object) -> str:
 # --- all of them
 
 
-def libraries_table(target: Target, libraries: Sequence[Object], strategies: Sequence[Object]) -> Rows:
-    """Each library, and below it those of its strategies that can't be run as they are."""
-    made = table("NAMESPACE", "LIBRARY", "STRATEGIES", "INVALID", "PROBLEMS", "DEFAULT", "SOURCE", "MESSAGE")
+def libraries_table(
+    target: Target, libraries: Sequence[Object], strategies: Sequence[Object], *, listed: bool = True
+) -> Rows:
+    """Each library, and below it, if they are to be listed, those of its strategies that can't be run as they are."""
+    made = table(
+        "NAMESPACE", "LIBRARY", "STRATEGIES", "INVALID", "PROBLEMS", "DEFAULT", "SOURCE", NEXT, MESSAGE
+    )
     rows: dict[tuple[str, str], list[Object]] = {_key(library): [] for library in libraries}
     for strategy in strategies:
         rows.setdefault(library_of(strategy), []).append(strategy)
@@ -62,27 +68,54 @@ def libraries_table(target: Target, libraries: Sequence[Object], strategies: Seq
         library = known.get(key)
         wrong = [strategy for strategy in members if trouble(strategy)]
         if library is not None:
-            made.add_row(*_library_row(library))
+            made.add_row(*_library_row(library, members))
         elif wrong:
-            made.add_row(*key, str(len(members)), "", "", "", "", "there is no StrategyLibrary of this name")
-        for strategy in sorted(wrong, key=called):
-            made.add_row(key[0], _marked(strategy), "", "", "", "", "", trouble(strategy))
+            words = "there is no StrategyLibrary of this name"
+            made.add_row(*key, str(len(members)), "", "", "", "", "", words)
+        for strategy in sorted(wrong, key=called) if library is None or listed else ():
+            made.add_row(key[0], _marked(strategy), "", "", "", "", "", "", trouble(strategy))
+    if not any(row[made.columns.index(NEXT)].plain for row in made.rows):
+        made = made.without(NEXT)
     return here_alone(target, made, [*libraries, *strategies])
 
 
-def _library_row(library: Object) -> tuple[str | Text, ...]:
+def _library_row(library: Object, members: Sequence[Object]) -> tuple[str | Text, ...]:
     seen = library.get("status") or {}
     default = str(library["spec"].get("default") or "")
-    there = condition(library, "DefaultAvailable").get("reason") != reasons.DEFAULT_NOT_FOUND
+    reason = condition(library, "DefaultAvailable").get("reason")
+    cell, words, way = Text(default), "", ""
+    if reason == reasons.DEFAULT_NOT_FOUND:
+        there = any(called(strategy) == default and not _source_missing(strategy) for strategy in members)
+        cell = Text(f"{default} ({'invalid' if there else 'missing'})", style="red")
+        words = f"the default {default} is {'invalid' if there else 'not there'}"
+    elif reason == reasons.NO_DEFAULT:
+        words = "no default"
+    if words:
+        words += ": users of a deleted strategy keep its last code"
+        way = set_default(library)
+    told = [trouble(library) or _unwatched(library), words]
     return (
         *_key(library),
         str(seen.get("strategies", "")),
         _counted(seen.get("invalid", "")),
         _counted(seen.get("problemCount", "")),
-        Text(default) if there else Text(f"{default} (missing)", style="red"),
+        cell,
         source_of(library),
-        trouble(library) or _unwatched(library),
+        way,
+        "; ".join(part for part in told if part),
     )
+
+
+def patch(kind: str, namespace: str, name: str, spec: Mapping[str, Any]) -> str:
+    """A kubectl command to tell the user."""
+    where = f" -n {namespace}" if namespace != "default" else ""
+    return f"kubectl patch {kind} {name}{where} --type merge -p '{json.dumps({'spec': spec}, separators=(',', ':'))}'"
+
+
+def set_default(library: Object) -> str:
+    """How a library gets a default."""
+    namespace, name = _key(library)
+    return patch("slib", namespace, name, {"default": "NAME"})
 
 
 def _counted(number: Any) -> Text:
@@ -95,9 +128,12 @@ def _unwatched(library: Object) -> str:
     return one_line(words) if watching.get("status") == "False" else ""
 
 
+def _source_missing(strategy: Object) -> bool:
+    return bool(condition(strategy, "Ready").get("reason") == reasons.SOURCE_MISSING)
+
+
 def _marked(strategy: Object) -> Text:
-    gone = condition(strategy, "Ready").get("reason") == reasons.SOURCE_MISSING
-    sign, style = MISSING if gone else INVALID
+    sign, style = MISSING if _source_missing(strategy) else INVALID
     return Text(f"  {sign} ", style=style) + Text(called(strategy))
 
 
@@ -128,17 +164,49 @@ def summary(library: Object, strategies: Iterable[Object]) -> dict[str, Any]:
 
 
 async def find(kube: Kube, target: Target, wanted: Ref) -> Object:
-    """The strategy of that name, its object's or its own; ends the command if it is not one."""
-    obj = await kube.get(path(STRATEGIES, target.namespace, wanted.name))
-    if obj is not None:
+    """The strategy of that name, its object's or its own, also LIBRARY/NAME; ends the command if it is not one."""
+    library, _, name = wanted.name.rpartition("/")
+    if not library and (obj := await kube.get(path(STRATEGIES, target.namespace, name))):
         return obj
-    named = [s for s in await _all(kube, STRATEGIES, target.namespace) if called(s) == wanted.name]
+    everyone = await _all(kube, STRATEGIES, target.namespace)
+    named = [s for s in everyone if called(s) == name and library in ("", library_of(s)[1])]
     if not named:
-        fail(await missing(kube, target, wanted))
+        fail(await _gone(kube, target, library, name, everyone))
     if len(named) > 1:
         names = ", ".join(f"strategy/{s['metadata']['name']}" for s in named)
-        fail(f"{wanted.name} is the name of {len(named)} strategies; say which: {names}")
+        fail(f"{name} is the name of {len(named)} strategies; say which: {names}")
     return named[0]
+
+
+async def _gone(kube: Kube, target: Target, library: str, name: str, everyone: Sequence[Object]) -> str:
+    """That there is no such strategy, which ones are called alike, and who asks for it all the same."""
+    words = await missing(kube, target, Ref(Kind.STRATEGY, name))
+    there = [s for s in everyone if library in ("", library_of(s)[1])]
+    if alike := close(name, [called(s) for s in there]):
+        words += f" Called alike: {', '.join(alike)}."
+    asking = []
+    for run in await _all(kube, RUNS, target.namespace):
+        asked = run["spec"].get("strategy") or {}
+        of = asked.get("library") or DEFAULT_LIBRARY
+        if asked and library in ("", of) and name in (asked["name"], object_name(of, asked["name"])):
+            asking.append((run["metadata"]["name"], of))
+    if asking:
+        names = sorted(run for run, _ in asking)
+        asks = "Runs that ask for it" if len(names) > 1 else "A run that asks for it"
+        other = patch("srun", target.namespace, names[0], {"strategy": {"name": "OTHER"}})
+        words += (
+            f"\n{asks}: {some(names, 20)}. What they run instead: {target.say('status ' + names[0])}\n"
+            f"  put it back into library {asking[0][1]}, or ask for another: {other}"
+        )
+    return words
+
+
+def close(name: str, names: Iterable[str]) -> list[str]:
+    """Those that somebody who wrote `name` may have meant."""
+    import difflib
+
+    by = {known.lower(): known for known in names}
+    return [by[one] for one in difflib.get_close_matches(name.lower(), by, n=3, cutoff=0.6)]
 
 
 async def users_of(kube: Kube, strategy: Object) -> dict[str, Object]:
@@ -166,10 +234,10 @@ async def _all(kube: Kube, plural: str, namespace: str) -> list[Object]:
 
 def show_library(target: Target, library: Object, strategies: dict[str, Object]) -> None:
     """A library, each of its strategies, and what of its source can't be offered."""
-    show(libraries_table(target, [library], []))
+    show(libraries_table(target, [library], list(strategies.values()), listed=False))
     if strategies:
         out.print()
-        made = table("STRATEGY", "READY", "REVISION", "USERS", "MODIFIED", "NAME", "MESSAGE")
+        made = table("STRATEGY", "READY", "REVISION", "USERS", "MODIFIED", "NAME", "USED BY", MESSAGE)
         for strategy in sorted(strategies.values(), key=called):
             seen = strategy.get("status") or {}
             ready = condition(strategy, "Ready").get("status", "Unknown")
@@ -180,6 +248,7 @@ def show_library(target: Target, library: Object, strategies: dict[str, Object])
                 str((seen.get("usedBy") or {}).get("count", 0)),
                 age(seen["modifiedAt"]) if seen.get("modifiedAt") else "",
                 strategy["metadata"]["name"],
+                _users(seen.get("usedBy") or {}),
                 trouble(strategy),
             )
         show(made)
@@ -187,8 +256,22 @@ def show_library(target: Target, library: Object, strategies: dict[str, Object])
         out.print()
         told = table("FILE", "PROBLEM", "MESSAGE")
         for problem in problems:
-            told.add_row(problem["file"], problem["reason"], one_line(problem["message"]))
+            told.add_row(middle(problem["file"]), problem["reason"], _of_file(problem))
         show(told)
+
+
+def _users(seen: Mapping[str, Any]) -> str:
+    """Who uses a strategy: the first names, and how many more there are."""
+    names = [*(seen.get("runs") or ()), *(seen.get("external") or ())]
+    return some(names, of=int(seen.get("count", 0)))
+
+
+def _of_file(problem: Mapping[str, str]) -> str:
+    """What is wrong with a file whose name stands beside it."""
+    words, file = one_line(problem["message"]), problem["file"]
+    for begin in (f"{file}: ", f"{file[:120]!r}: ", f"{file} "):
+        words = words.removeprefix(begin)
+    return words
 
 
 def show_strategy(strategy: Object, runs: dict[str, Object]) -> None:
@@ -205,7 +288,9 @@ def show_strategy(strategy: Object, runs: dict[str, Object]) -> None:
         ("size", f"{seen['size']} bytes" if seen.get("size") is not None else None),
         (
             "modified",
-            f"{seen['modifiedAt']} ({age(seen['modifiedAt'])} ago)" if seen.get("modifiedAt") else None,
+            f"{moment(seen['modifiedAt'])} ({age(seen['modifiedAt'])} ago)"
+            if seen.get("modifiedAt")
+            else None,
         ),
         ("source", _source(strategy)),
         ("external", ", ".join(_external(user) for user in strategy["spec"].get("users") or ()) or None),
@@ -214,35 +299,52 @@ def show_strategy(strategy: Object, runs: dict[str, Object]) -> None:
             out.print(Text(f"{word:<10}{value}"))
     out.print()
     show(_revisions(seen, called(strategy), runs))
-    elsewhere = {name: run for name, run in runs.items() if _use(run).get("name") != called(strategy)}
+    _way_back(strategy, runs)
+    elsewhere = {name: run for name, run in runs.items() if use_of(run).get("name") != called(strategy)}
     for name, run in sorted(elsewhere.items()):
-        use = _use(run)
+        use = use_of(run)
         words = f"runs {use['name']} {short(use['hash'])}" if use else "has not been started"
         out.print(Text(f"{name} names it and {words}"))
+
+
+def _way_back(strategy: Object, runs: Mapping[str, Object]) -> None:
+    """How a run gets an earlier revision, where there is one."""
+    seen, namespace = strategy.get("status") or {}, strategy["metadata"]["namespace"]
+    earlier = [r["hash"] for r in seen.get("revisions") or [] if r["hash"] != seen.get("revision")]
+    if not earlier:
+        return
+    asking = sorted(n for n, r in runs.items() if r["spec"]["strategy"].get("name") == called(strategy))
+    run = asking[0] if asking else "RUN"
+    where = f" -n {namespace}" if namespace != "default" else ""
+    note(
+        f"an earlier one for {run}: mainstay rollback {run} {short(earlier[0])}{where}\n"
+        f"  or: {patch('srun', namespace, run, {'strategy': {'revision': earlier[0]}})}"
+    )
 
 
 def _revisions(seen: dict[str, Any], name: str, runs: dict[str, Object]) -> Rows:
     users: dict[str, list[str]] = {}
     for run in sorted(runs):
-        use = _use(runs[run])
+        use = use_of(runs[run])
         if use.get("name") == name:
             users.setdefault(use["hash"], []).append(run + (" (fallback)" if use.get("fallback") else ""))
     made = table("REVISION", "FILE", "SIZE", "SEEN", "RUNS")
     for revision in seen.get("revisions") or []:
         offered = revision["hash"] == seen.get("revision")
         made.add_row(
-            Text(short(revision["hash"]), style="green" if offered else ""),
-            revision["file"],
+            Text(revision["hash"], style="green" if offered else ""),
+            middle(revision["file"]),
             str(revision["size"]),
             age(revision["seenAt"]),
             ", ".join(users.pop(revision["hash"], [])),
         )
     for content, names in users.items():  # older than the history
-        made.add_row(short(content), "", "", "", ", ".join(names))
+        made.add_row(content, "", "", "", ", ".join(names))
     return made
 
 
-def _use(run: Object) -> dict[str, Any]:
+def use_of(run: Object) -> dict[str, Any]:
+    """Which code it has; empty before it has any."""
     return (run.get("status") or {}).get("strategy") or {}
 
 
@@ -264,10 +366,14 @@ def show_of_run(run: Object) -> None:
     asked = run["spec"].get("strategy")
     if not asked:
         return
-    use, resolved = _use(run), condition(run, "StrategyResolved")
+    use, resolved = use_of(run), condition(run, "StrategyResolved")
     out.print()
     out.print(Text(f"asks for   {asked['name']} of library {asked.get('library') or DEFAULT_LIBRARY}"
                    + (f", revision {asked['revision']}" if asked.get("revision") else "")))  # fmt: skip
+    if asked.get("revision"):
+        meta = run["metadata"]
+        where = f" -n {meta['namespace']}" if meta["namespace"] != "default" else ""
+        out.print(Text(f"           follow the newest again: mainstay rollback {meta['name']} --off{where}"))
     if use:
         fallback = " (fallback)" if use.get("fallback") else ""
         out.print(Text(f"runs       {use['name']}{fallback}, revision {use['hash']}"))

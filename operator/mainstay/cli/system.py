@@ -20,6 +20,7 @@ from mainstay.runtime.process.runtime import ProcessRuntime
 from mainstay.runtime.process.tasks import ProcessTaskRuntime
 
 OPERATOR = "operator"
+PLANE = ("etcd", "kube-apiserver")
 GRACE_SECONDS = 35.0
 _RESTART = RestartPolicy(initial_backoff_seconds=0.5, max_backoff_seconds=30)
 
@@ -70,9 +71,11 @@ def operator_program(home: Home, kubeconfig: Path, *, embedded: bool) -> Program
 
 
 async def ensure(system: ProcessRuntime, program: Program) -> bool:
-    """Make the part live as declared; True if it had to be started. A changed one is stopped first."""
+    """Make the part live as declared; True if it had to be started. A changed one is stopped first, a paused one goes on."""
     unit = await system.observe(program.name)
     if unit.state in LIVE and unit.inputs_hash == program.hash and unit.state is not UnitState.STOPPING:
+        if unit.state is UnitState.PAUSED or (unit.leader is not None and halted(unit.leader.pid)):
+            await system.resume(program.name)
         return False
     if unit.state in LIVE:
         await end(system, program.name)
@@ -89,6 +92,16 @@ async def ensure(system: ProcessRuntime, program: Program) -> bool:
         )
     )
     return True
+
+
+def halted(pid: int) -> bool:
+    """Whether that process was stopped by a signal, whatever those that it started do."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
 
 
 async def end(system: ProcessRuntime, name: str) -> None:

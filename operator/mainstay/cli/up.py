@@ -21,7 +21,7 @@ from mainstay.cli.apply import apply_all, documents, established, served
 from mainstay.cli.console import err, fail, note, out, show, step
 from mainstay.cli.home import Home, data
 from mainstay.cli.options import ContextOption, HomeOption, home_of
-from mainstay.shell.kube import LIBRARIES, POOLS, RUNS, Kube, path
+from mainstay.shell.kube import LIBRARIES, POOLS, RUNS, Kube, Object, path
 
 if TYPE_CHECKING:
     from mainstay.controlplane.rungs.base import Binaries
@@ -260,6 +260,8 @@ async def _pool(kube: Kube, ports: str) -> None:
 
 def _directory(text: str) -> Path:
     path = Path(text).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        fail(f"--strategies {text}: that is a file; name the directory it is in: {path.parent}")
     if not path.is_dir():
         fail(f"--strategies {text}: there is no directory {path}; make it first")
     return path
@@ -273,11 +275,24 @@ async def _library(kube: Kube, directory: Path) -> None:
         known = await kube.get(url)
         if known is not None:
             await kube.patch(url, {"spec": {"source": source}})
+            _default(known, directory)
             return
         default = {"default": FALLBACK} if (directory / f"{FALLBACK}.py").is_file() else {}
         spec = {"source": {"directory": str(directory)}, **default}
         body = {"metadata": {"name": "main", "namespace": "default"}, "spec": spec}
         await kube.create(LIBRARIES, "StrategyLibrary", "default", body)
+
+
+def _default(library: Object, directory: Path) -> None:
+    """Say so where the library's default is not in the directory that it looks at from now on."""
+    from mainstay.cli.strategies import set_default
+
+    default = library["spec"].get("default")
+    if default and not any(file.stem == default for file in directory.iterdir()):
+        note(
+            f"the default of library main, {default}, is not in {directory}: users of a deleted strategy keep its "
+            f"last code.\n  Put {default}.py there, or: {set_default(library)}"
+        )
 
 
 async def _first_run(kube: Kube, fresh: bool, timeout: float) -> None:

@@ -13,6 +13,7 @@ import typer
 from mainstay.api.meta import API_VERSION
 from mainstay.cli.cluster import Target, call, get_run
 from mainstay.cli.console import fail, note, out
+from mainstay.cli.health import operator_trouble
 from mainstay.cli.jobstate import set_job_state
 from mainstay.cli.names import Kind, refs, runs
 from mainstay.cli.options import (
@@ -110,7 +111,7 @@ def restart(
                 note(f"{name} is stopped, there is nothing to restart; `mainstay start {name}` starts it")
                 continue
             nonce = int(obj["spec"].get("restartNonce") or 0) + 1
-            await _change(
+            await change(
                 kube, target, name, {"restartNonce": nonce}, "restart asked for", wait, timeout, dry_run
             )
 
@@ -163,7 +164,10 @@ def run(
 
     For example: mainstay run web --port -- python3 -m http.server '$(CONTROL_API_PORT)'.
     """
+    from mainstay.cli import asking
+
     target = target_of(home, namespace, kubeconfig, context)
+    asked: dict[str, str] | None = None
     program: dict[str, Any] = {"command": command}
     if env:
         program["env"] = [_variable(item) for item in env]
@@ -173,8 +177,7 @@ def run(
     if port:
         spec["controlApi"] = {}
     if strategy:
-        library, _, called = strategy.rpartition("/")
-        spec["strategy"] = {**({"library": library} if library else {}), "name": called}
+        spec["strategy"] = asked = asking.read(target, strategy)
     obj = {
         "apiVersion": API_VERSION,
         "kind": "StrategyRun",
@@ -195,8 +198,19 @@ def run(
                 f"{name} exists already: `mainstay start {name}`, `kubectl delete srun {name}`, or another name"
             )
         out.print(f"strategyrun/{name} created")
+        if asked is not None:
+            await asking.tell(kube, target, asked)
         if wait:
-            await _wait(kube, target, name, created["metadata"]["generation"], timeout)
+            try:
+                await wait_for(kube, target, name, created["metadata"]["generation"], timeout)
+            except typer.Exit:
+                where = f" -n {namespace}" if namespace != "default" else ""
+                note(
+                    f"{name} is there all the same, and Mainstay goes on with it:\n"
+                    f"  kubectl get srun {name}{where} -w   follows it\n"
+                    f"  kubectl delete srun {name}{where}   takes it away"
+                )
+                raise
 
     call(target, work)
 
@@ -216,12 +230,12 @@ def set_state(
     async def work(kube: Kube) -> None:
         for name in names:
             await get_run(kube, target, name)
-            await _change(kube, target, name, {"state": state}, f"state: {state}", wait, timeout, dry_run)
+            await change(kube, target, name, {"state": state}, f"state: {state}", wait, timeout, dry_run)
 
     call(target, work)
 
 
-async def _change(
+async def change(
     kube: Kube,
     target: Target,
     name: str,
@@ -231,6 +245,7 @@ async def _change(
     timeout: float,
     dry_run: bool,
 ) -> None:
+    """Change a run's spec, and wait until it is so; `words` say what was changed."""
     if dry_run:
         metadata = {"name": name, "namespace": target.namespace}
         print_yaml({"apiVersion": API_VERSION, "kind": "StrategyRun", "metadata": metadata, "spec": spec})
@@ -238,10 +253,10 @@ async def _change(
     answer = await kube.patch(path(RUNS, target.namespace, name), {"spec": spec})
     out.print(f"strategyrun/{name} {words}")
     if wait:
-        await _wait(kube, target, name, answer["metadata"]["generation"], timeout)
+        await wait_for(kube, target, name, answer["metadata"]["generation"], timeout)
 
 
-async def _wait(kube: Kube, target: Target, name: str, generation: int, timeout: float) -> None:
+async def wait_for(kube: Kube, target: Target, name: str, generation: int, timeout: float) -> None:
     """Return when what is observed is what was asked; end the command if that needs a person, or too long."""
     deadline = time.monotonic() + timeout
     said, settled = "", False
@@ -268,9 +283,15 @@ async def _wait(kube: Kube, target: Target, name: str, generation: int, timeout:
             said = words
             note(f"{words}: {one_line(ready.get('message', ''))}")
         if time.monotonic() > deadline:
+            trouble = await operator_trouble(target)
             fail(
-                f"{name} is not as asked after {timeout:.0f} s: {ready.get('reason', 'Pending')}: "
-                f"{one_line(ready.get('message', ''))}\n  kubectl describe srun {name}\n  mainstay logs {name}"
+                f"{name} is not as asked after {timeout:.0f} s: "
+                + (
+                    f"{ready['reason']}: {one_line(ready.get('message', ''))}"
+                    if ready
+                    else "nobody has looked at it"
+                )
+                + (f"\n{trouble}" if trouble else f"\n  kubectl describe srun {name}\n  mainstay logs {name}")
             )
         await asyncio.sleep(0.1)
 

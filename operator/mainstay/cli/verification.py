@@ -121,6 +121,8 @@ class Verification:
             )
         except ApiError as error:
             outcome, words = Outcome.FAILED, f"the API server says: {error.message or error}"
+            if f'namespaces "{self.target.namespace}" not found' in words:
+                words += f"; `kubectl create namespace {self.target.namespace}` makes it"
         self.done(Check(title, outcome, time.monotonic() - began, one_line(words)))
         return outcome is not Outcome.FAILED
 

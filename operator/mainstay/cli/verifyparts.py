@@ -6,14 +6,12 @@ import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
-import aiohttp
-
 import mainstay
 from mainstay.api.crd import crds
 from mainstay.cli.cluster import Target
+from mainstay.cli.health import SilentError, paused, readyz
 from mainstay.cli.status import NOT_RUNNING, parts_of
 from mainstay.cli.verification import (
-    ANSWER_SECONDS,
     LABEL,
     FailedError,
     SkippedError,
@@ -35,7 +33,7 @@ async def _api(kube: Kube, work: Verification) -> str:
     return f"{version.get('gitVersion', 'of unknown version')}, namespace {work.target.namespace}"
 
 
-async def _definitions(kube: Kube, _: Verification) -> str:
+async def _definitions(kube: Kube, work: Verification) -> str:
     wanted = crds()
     for crd in wanted:
         name = crd["metadata"]["name"]
@@ -47,8 +45,17 @@ async def _definitions(kube: Kube, _: Verification) -> str:
                 raise
             raise SkippedError("this user may not read CustomResourceDefinitions") from error
         if problem := difference(crd, seen):
-            raise FailedError(f"{name} {problem}; `mainstay crds | kubectl apply --server-side -f -`")
+            raise FailedError(f"{name} {problem}; {_newer(work.target)}")
     return f"{len(wanted)} kinds, as Mainstay {mainstay.__version__} has them"
+
+
+def _newer(target: Target) -> str:
+    """How the definitions become those of this Mainstay. `up` applied them under a field manager of its own."""
+    if target.embedded:
+        return "`mainstay up` applies those of this Mainstay"
+    return (
+        "`mainstay crds | kubectl apply --server-side --force-conflicts -f -` applies those of this Mainstay"
+    )
 
 
 def difference(wanted: Object, seen: Object | None) -> str | None:
@@ -74,28 +81,19 @@ async def _parts(_: Kube, work: Verification) -> str:
     wanted = [p for p in parts if not p["name"].startswith("supervisord (") or "system" in p["name"]]
     if missing := [part["name"] for part in wanted if part["state"] == NOT_RUNNING]:
         raise FailedError(f"{', '.join(missing)}: not running; `mainstay up` starts it")
+    if words := paused(wanted):
+        raise FailedError(words)
     return ", ".join(f"{part['name']} {part['pid']}" for part in wanted)
 
 
 async def _operator(_: Kube, work: Verification) -> str:
     _laptop(work.target)
     try:
-        url = work.target.home.operator_url.read_text().strip()
-    except OSError as error:
-        raise SkippedError("the operator of this home serves no /readyz (--health)") from error
-    limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=limit, trust_env=False) as session,
-            session.get(url + "/readyz") as answer,
-        ):
-            words = " ".join((await answer.text()).split())
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise FailedError(
-            f"{url} does not answer; `mainstay logs` and operator's stderr.log say why"
-        ) from error
-    if answer.status != HTTPStatus.OK:
-        raise FailedError(f"it says: {words}")
+        url = await readyz(work.target)
+    except SilentError as error:
+        raise FailedError(str(error)) from error
+    if url is None:
+        raise SkippedError("the operator of this home serves no /readyz (--health)")
     return url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +23,25 @@ def condition(obj: Object, kind: str) -> dict[str, Any]:
 def age(since: str) -> str:
     """How long ago, in kubectl's manner."""
     return lasted((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
+
+
+def moment(at: str) -> str:
+    """A time to the second, as people read it."""
+    return datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def middle(text: str, longest: int = 60) -> str:
+    """A name that fits into a table: both of its ends, where it is long."""
+    if len(text) <= longest:
+        return text
+    tail = longest // 3
+    return f"{text[: longest - tail - 1]}…{text[-tail:]}"
+
+
+def some(names: Sequence[str], longest: int = 8, of: int = 0) -> str:
+    """The first of them, and how many more there are; `of` all, where not every name is known."""
+    rest = max(len(names), of) - min(len(names), longest)
+    return ", ".join(names[:longest]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def lasted(seconds: float) -> str:

@@ -106,10 +106,30 @@ def test_as_json():
     assert json.loads(CliRunner().invoke(app, ["status", "strategy/Broken", "-o", "json"]).stdout)["kind"]
 
 
-def test_a_default_that_is_missing_is_marked(cluster: Cluster):
+@pytest.mark.parametrize(
+    ("default", "reason", "cell", "words"),
+    [
+        ("Absent", "DefaultNotFound", "Absent (missing)", "the default Absent is not there: users of"),
+        ("Gone", "DefaultNotFound", "Gone (missing)", "the default Gone is not there: users of"),
+        ("Broken", "DefaultNotFound", "Broken (invalid)", "the default Broken is invalid: users of"),
+        (None, "NoDefault", "", "no default: users of"),
+    ],
+)
+@pytest.mark.parametrize("command", [[], ["library/main"]])
+def test_a_default_that_can_not_be_had(
+    cluster: Cluster, default: str | None, reason: str, cell: str, words: str, command: list[str]
+):
     (url,) = (url for url in cluster.objects if url.endswith("/main"))
-    cluster.objects[url]["status"]["conditions"][2] = said("DefaultAvailable", "False", "DefaultNotFound")
-    assert "EmaRsiStrategy (missing)" in status()
+    cluster.objects[url]["spec"]["default"] = default
+    cluster.objects[url]["status"]["conditions"][2] = said("DefaultAvailable", "False", reason)
+    text = row(status(*command), "main ")
+    assert cell in text
+    assert words in text
+    assert """kubectl patch slib main --type merge -p '{"spec":{"default":"NAME"}}'""" in text
+
+
+def test_a_default_that_is_there_asks_for_nothing():
+    assert "kubectl patch slib" not in status()
 
 
 def test_strategies_of_no_library(cluster: Cluster):
@@ -132,9 +152,13 @@ def test_a_strategy_in_depth(name: str):
     assert row(text, "size").endswith("1200 bytes")
     assert AT in row(text, "modified")
     assert "research (http://10.0.0.7)" in row(text, "external")
-    assert row(text, "aaaaaaaaaaaa").split()[-1] == "a"
-    assert row(text, "bbbbbbbbbbbb").split()[-1] == "b"
-    assert row(text, "cccccccccccc").split() == ["cccccccccccc", "c", "(fallback)"]
+    assert row(text, NEW).split()[-1] == "a"
+    assert row(text, OLD).split()[-1] == "b"
+    assert row(text, OTHER).split() == [OTHER, "c", "(fallback)"]
+    assert "mainstay rollback a bbbbbbbbbbbb\n" in text
+    assert (
+        f"""kubectl patch srun a --type merge -p '{{"spec":{{"strategy":{{"revision":"{OLD}"}}}}}}'""" in text
+    )
 
 
 def test_a_strategy_whose_user_runs_another():
@@ -154,6 +178,55 @@ def test_a_library_in_depth():
     assert row(text, "EmaRsiStrategy").split()[:4] == ["EmaRsiStrategy", "True", "aaaaaaaaaaaa", "3"]
     assert "StrategyInvalid" in row(text, "Broken")
     assert row(text, "a b.py").split()[2:] == ["NameInvalid", "rename", "it"]
+
+
+def test_users_of_each_strategy_of_a_library(cluster: Cluster):
+    (url,) = (url for url in cluster.objects if url.endswith("/main.ema-rsi-strategy"))
+    names = [f"bot-{i:02}" for i in range(20)]
+    cluster.objects[url]["status"]["usedBy"] = {"count": 31, "runs": names, "external": ["research"]}
+    assert "bot-00, bot-01, " in row(status("library/main"), "EmaRsiStrategy")
+    assert "bot-07 and 23 more" in row(status("library/main"), "EmaRsiStrategy")
+
+
+def test_long_file_names_and_what_is_told_of_them(cluster: Cluster):
+    (url,) = (url for url in cluster.objects if url.endswith("/main"))
+    long = "x" * 200 + ".py"
+    message = f"{long[:120]!r}: names of strategies are letters"
+    problem = {"file": long, "reason": "NameInvalid", "message": message}
+    cluster.objects[url]["status"]["problems"] = [problem]
+    line = row(status("library/main"), "xxx")
+    assert len(line) < 120
+    assert line.split()[0].endswith("x.py")
+    assert line.split()[1:] == ["NameInvalid", "names", "of", "strategies", "are", "letters"]
+
+
+def test_times_are_told_to_the_second(cluster: Cluster):
+    (url,) = (url for url in cluster.objects if url.endswith("/main.ema-rsi-strategy"))
+    cluster.objects[url]["status"]["modifiedAt"] = "2026-01-01T00:00:00.123456Z"
+    assert row(status("strategy/EmaRsiStrategy"), "modified").split()[1] == AT
+
+
+@pytest.mark.parametrize("name", ["Vanished", "main/Vanished", "main.vanished"])
+def test_a_strategy_that_is_gone_and_who_asks_for_it(cluster: Cluster, name: str):
+    cluster.add(RUNS, "d", {"strategy": {"name": "Vanished"}, "program": {"command": ["x"]}})
+    text = " ".join(status(f"strategy/{name}").split())
+    assert "A run that asks for it: d." in text
+    assert """kubectl patch srun d --type merge -p '{"spec":{"strategy":{"name":"OTHER"}}}'""" in text
+
+
+def test_a_strategy_that_nobody_asks_for():
+    text = status("strategy/EmaRsiStratgy")
+    assert "Called alike: EmaRsiStrategy." in text
+    assert "asks for it" not in text
+
+
+def test_a_strategy_of_a_library(cluster: Cluster):
+    spec = {"library": "lab", "name": "Broken", "source": {"inline": "x"}}
+    cluster.add(STRATEGIES, "lab.broken", spec)
+    assert status("strategy/lab/Broken").startswith("strategy/lab.broken ")
+    assert status("strategy/main/Broken").startswith("strategy/main.broken ")
+    assert "no Strategy" in status("strategy/lab/EmaRsiStrategy")
+    assert status("strategy/lab/x/y").startswith("error:")
 
 
 def test_a_run_in_depth():
