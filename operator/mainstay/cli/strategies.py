@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from mainstay.shell.kube import RUNS, STRATEGIES, Kube, Object, path
 DEFAULT_LIBRARY = "main"
 INVALID = ("✗", "red")
 MISSING = ("!", "yellow")
+_TWICE = re.compile(r"(?P<reason>\w+): (?P<file>.+?): (?P<quote>['\"])(?P<again>.+?)(?P=quote): ")
 
 
 def called(strategy: Object) -> str:
@@ -93,7 +95,7 @@ def _library_row(library: Object, members: Sequence[Object]) -> tuple[str | Text
     if words:
         words += ": users of a deleted strategy keep its last code"
         way = set_default(library)
-    told = [trouble(library) or _unwatched(library), words]
+    told = [_once(trouble(library)) or _unwatched(library), words]
     return (
         *_key(library),
         str(seen.get("strategies", "")),
@@ -104,6 +106,14 @@ def _library_row(library: Object, members: Sequence[Object]) -> tuple[str | Text
         way,
         "; ".join(part for part in told if part),
     )
+
+
+def _once(words: str) -> str:
+    """Names a file once, and short, where its name begins the message too."""
+    found = _TWICE.match(words)
+    if not found or not found["file"].startswith(found["again"]):
+        return words
+    return f"{found['reason']}: {middle(found['file'])}: {words[found.end() :]}"
 
 
 def patch(kind: str, namespace: str, name: str, spec: Mapping[str, Any]) -> str:

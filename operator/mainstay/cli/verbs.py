@@ -176,7 +176,7 @@ def run(
     spec: dict[str, Any] = {"program": program}
     if port:
         spec["controlApi"] = {}
-    if strategy:
+    if strategy is not None:
         spec["strategy"] = asked = asking.read(target, strategy)
     obj = {
         "apiVersion": API_VERSION,

@@ -29,6 +29,13 @@ class Cluster:
     async def get(self, url: str) -> dict[str, Any] | None:
         return copy.deepcopy(self.objects.get(url))
 
+    async def create(self, plural: str, kind: str, namespace: str, obj: dict[str, Any]) -> dict[str, Any]:
+        name = obj["metadata"]["name"]
+        self.add(plural, name, copy.deepcopy(obj["spec"]), namespace)
+        made = self.objects[path(plural, namespace, name)]
+        made["status"] = {}
+        return copy.deepcopy(made)
+
     async def patch(self, url: str, body: Any, **_: Any) -> dict[str, Any]:
         self.patches.append((url, body))
         return copy.deepcopy(self.objects.get(url) or {})

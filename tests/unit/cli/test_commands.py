@@ -27,7 +27,7 @@ def home(monkeypatch):
 
 VERBS = [
     "up", "down", "status", "env", "run", "start", "stop", "pause", "resume", "restart", "release", "logs",
-    "operator", "crds", "input", "cancel", "verify",
+    "operator", "crds", "input", "cancel", "verify", "rollback",
 ]  # fmt: skip
 
 
@@ -99,6 +99,7 @@ def test_run_prints_the_yaml_it_stands_for():
         pytest.param(["restart", "strategy/x"], "mainstay status strategy/x", id="restart a strategy"),
         pytest.param(["pause", "library/x"], "mainstay status library/x", id="pause a library"),
         pytest.param(["up", "--strategies", "/nowhere"], "no directory /nowhere", id="no such directory"),
+        pytest.param(["up", "--strategies", __file__], "that is a file", id="a file of strategies"),
         pytest.param(["logs", "job/x"], "has written anything", id="logs of no job"),
         pytest.param(["logs", "job/x", "t"], "has written nothing", id="logs of no task"),
         pytest.param(["logs", "batch/x"], "its jobs do", id="logs of a batch"),
@@ -111,6 +112,21 @@ def test_refusals_name_the_way_out(arguments, says):
     assert result.exit_code != 0
     assert says in " ".join(result.output.split())
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("part", ["operator", "etcd", "kube-apiserver"])
+def test_logs_of_a_part_of_mainstay(home, part):
+    for scope, unit in (("system", part), ("runs", unit_name("default", "bot"))):
+        directory = home / "scopes" / scope / "units" / unit / "log"
+        directory.mkdir(parents=True)
+        (directory / "stderr.log").write_text(f"written by {scope}\n")
+    result = run.invoke(app, ["logs", part])
+    assert result.exit_code == 0
+    assert "written by system" in result.output
+    (home / "scopes" / "runs" / "units" / unit_name("default", part) / "log").mkdir(parents=True)
+    (home / "scopes" / "runs" / "units" / unit_name("default", part) / "log" / "stderr.log").write_text("x\n")
+    assert "written by system" not in run.invoke(app, ["logs", part]).output, "a run comes first"
+    assert "written by system" in run.invoke(app, ["logs", part, "--system"]).output
 
 
 def test_a_refused_up_leaves_nothing_behind(home):

@@ -200,6 +200,12 @@ def test_long_file_names_and_what_is_told_of_them(cluster: Cluster):
     assert line.split()[1:] == ["NameInvalid", "names", "of", "strategies", "are", "letters"]
 
 
+def test_a_file_is_named_once_in_the_row_of_its_library(cluster: Cluster):
+    (url,) = (url for url in cluster.objects if url.endswith("/main"))
+    cluster.objects[url]["status"]["conditions"][0]["message"] = "a b.py: 'a b.py': rename it, and 1 more"
+    assert "NameInvalid: a b.py: rename it, and 1 more" in row(status(), "main ")
+
+
 def test_times_are_told_to_the_second(cluster: Cluster):
     (url,) = (url for url in cluster.objects if url.endswith("/main.ema-rsi-strategy"))
     cluster.objects[url]["status"]["modifiedAt"] = "2026-01-01T00:00:00.123456Z"

@@ -294,6 +294,18 @@ def test_an_api_server_that_is_away(monkeypatch: pytest.MonkeyPatch):
     ]
 
 
+def test_a_namespace_that_is_not_there(monkeypatch: pytest.MonkeyPatch):
+    world = World()
+
+    async def refuses(*_: Any, **__: Any) -> Any:
+        raise ApiError(404, "NotFound", 'namespaces "nosuch" not found')
+
+    monkeypatch.setattr(world, "create", refuses)
+    code, told = verified(monkeypatch, world, "-n", "nosuch")
+    assert code == 1
+    assert any("`kubectl create namespace nosuch` makes it" in c["message"] for c in told["checks"])
+
+
 # --- definitions
 
 
