@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NoReturn, Optional
 
 import typer
@@ -111,7 +111,8 @@ async def _chosen(kube: Kube, target: Target, run: Object, wanted: str | None) -
     seen = (strategy or {}).get("status") or {}
     known = list(seen.get("revisions") or [])
     hashes = [revision["hash"] for revision in known]
-    runs_it = use["hash"] if use.get("name") == asked["name"] else None
+    its_own = not use.get("fallback") and _named(use) == _named(asked)
+    runs_it = use["hash"] if use and its_own else None
     present = str(asked.get("revision") or runs_it or seen.get("revision") or "what it runs")
     if wanted is None:
         if strategy is None:
@@ -143,11 +144,15 @@ async def _chosen(kube: Kube, target: Target, run: Object, wanted: str | None) -
     return "sha256:" + digits
 
 
+def _named(strategy: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Library and name of what is asked for, or runs."""
+    return strategy.get("library") or DEFAULT_LIBRARY, strategy.get("name")
+
+
 async def _strategy(kube: Kube, target: Target, asked: dict[str, Any]) -> Object | None:
-    library = asked.get("library") or DEFAULT_LIBRARY
     async for page in kube.pages(path(STRATEGIES, target.namespace)):
         for obj in page["items"]:
-            if library_of(obj)[1] == library and called(obj) == asked["name"]:
+            if (library_of(obj)[1], called(obj)) == _named(asked):
                 return dict(obj)
     return None
 

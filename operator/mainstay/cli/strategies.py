@@ -15,7 +15,7 @@ from mainstay.cli.jobtree import here_alone
 from mainstay.cli.names import Kind, Ref
 from mainstay.cli.words import age, condition, middle, moment, one_line, some
 from mainstay.core import reasons
-from mainstay.core.strategy.names import object_name
+from mainstay.core.strategy.names import object_name, split
 from mainstay.core.strategy.resolve import short
 from mainstay.shell.kube import RUNS, STRATEGIES, Kube, Object, path
 
@@ -88,6 +88,7 @@ def _library_row(library: Object, members: Sequence[Object]) -> tuple[str | Text
     cell, words, way = Text(default), "", ""
     if reason == reasons.DEFAULT_NOT_FOUND:
         there = any(called(strategy) == default and not _source_missing(strategy) for strategy in members)
+        there = there or any(split(p["file"])[0] == default for p in seen.get("problems") or [])
         cell = Text(f"{default} ({'invalid' if there else 'missing'})", style="red")
         words = f"the default {default} is {'invalid' if there else 'not there'}"
     elif reason == reasons.NO_DEFAULT:

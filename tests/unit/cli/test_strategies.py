@@ -128,6 +128,15 @@ def test_a_default_that_can_not_be_had(
     assert """kubectl patch slib main --type merge -p '{"spec":{"default":"NAME"}}'""" in text
 
 
+def test_a_default_whose_file_can_not_be_read_is_invalid(cluster: Cluster):
+    (url,) = (url for url in cluster.objects if url.endswith("/main"))
+    cluster.objects[url]["spec"]["default"] = "Large"
+    cluster.objects[url]["status"]["conditions"][2] = said("DefaultAvailable", "False", "DefaultNotFound")
+    problem = {"file": "Large.py", "reason": "FileTooLarge", "message": "too large"}
+    cluster.objects[url]["status"]["problems"] = [problem]
+    assert "Large (invalid)" in status()
+
+
 def test_a_default_that_is_there_asks_for_nothing():
     assert "kubectl patch slib" not in status()
 
