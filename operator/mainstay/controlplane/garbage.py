@@ -2,6 +2,7 @@
 
 Only what is labelled with a job's uid is looked at, and only what that very job owns is removed. The operator has no
 right to delete Secrets, and keeps it that way: this acts as the plane's own administrator.
+Deletions in the foreground, and orphaning ones, are finished beside it: see `deletions`.
 
 Never run this against a cluster that has a controller-manager.
 """
@@ -13,6 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from mainstay.controlplane import deletions
 from mainstay.shell.jobs.executor import JOB_LABEL
 from mainstay.shell.kube import JOBS, ApiError, Kube, core_path, path
 
@@ -24,7 +26,13 @@ _log = logging.getLogger(__name__)
 
 
 async def run(kube: Kube, wait: Callable[[float], Any] = asyncio.sleep) -> None:
-    """Sweep until cancelled. API errors are logged and tried again."""
+    """Sweep, and finish deletions, until cancelled. API errors are logged and tried again."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_sweeping(kube, wait))
+        tasks.create_task(deletions.run(kube, deletions.metadata_only(kube), wait))
+
+
+async def _sweeping(kube: Kube, wait: Callable[[float], Any]) -> None:
     while True:
         try:
             await sweep(kube)
