@@ -206,7 +206,7 @@ async def _gone(kube: Kube, target: Target, library: str, name: str, everyone: S
         asks = "Runs that ask for it" if len(names) > 1 else "A run that asks for it"
         other = patch("srun", target.namespace, names[0], {"strategy": {"name": "OTHER"}})
         words += (
-            f"\n{asks}: {some(names, 20)}. What they run instead: {target.say('status ' + names[0])}\n"
+            f"\n{asks}: {some(names, 20)}. `{target.say('status ' + names[0])}` says what {'it' if len(names) == 1 else names[0]} runs.\n"
             f"  put it back into library {asking[0][1]}, or ask for another: {other}"
         )
     return words
