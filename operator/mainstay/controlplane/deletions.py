@@ -2,7 +2,8 @@
 
 `kubectl delete --cascade=foreground` (or orphan) makes the API server add a finalizer that only a collector removes.
 Foreground: the dependents are deleted, and the owner goes when those that block it are gone. Orphan: the dependents
-forget their owner, then it goes. Dependents are objects of Mainstay's kinds, Secrets and ConfigMaps.
+forget their owner, then it goes. Dependents are objects of Mainstay's kinds, Secrets and ConfigMaps. Namespaces are let
+go too; what is in one is not its dependent, and emptying it is `namespaces`' work.
 
 Nothing is remembered between passes, and the finalizer goes last: whatever ends us midway, the next pass goes on.
 
@@ -47,6 +48,7 @@ _OURS = {kind.name: kind.plural for kind in KINDS}
 _NAMESPACED = tuple(kind.plural for kind in KINDS if kind.scope == "Namespaced")
 _CLUSTER = tuple(kind.plural for kind in KINDS if kind.scope == "Cluster")
 _CORE = ("secrets", "configmaps")
+_NAMESPACES = "namespaces"
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class Item:
     @property
     def url(self) -> str:
         """URL path of the object."""
-        where = core_path if self.plural in _CORE else path
+        where = core_path if self.plural in (*_CORE, _NAMESPACES) else path
         return where(self.plural, self.namespace, self.meta["name"])
 
     @property
@@ -115,8 +117,10 @@ async def run(kube: Kube, light: Kube, wait: Callable[[float], Any] = asyncio.sl
 
 
 async def known(light: Kube) -> list[Item]:
-    """Every object of ours, from the API server's memory: what it isn't aware of yet, the next look finds."""
-    return await known_of(light, *_NAMESPACED, *_CLUSTER)
+    """Every object of ours and each namespace that goes, from the API server's memory: the next look finds the rest."""
+    going = {"resourceVersion": "0", "fieldSelector": "status.phase=Terminating"}
+    namespaces = await light.request("GET", core_path(_NAMESPACES), query=going)
+    return [*await known_of(light, *_NAMESPACED, *_CLUSTER), *_items(_NAMESPACES, namespaces)]
 
 
 async def known_of(light: Kube, *plurals: str) -> list[Item]:

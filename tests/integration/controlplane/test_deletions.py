@@ -15,7 +15,7 @@ from mainstay.api.crd import crds
 from mainstay.api.kinds import KINDS
 from mainstay.api.meta import API_VERSION, FINALIZER
 from mainstay.cli.apply import apply_all, established, served
-from mainstay.controlplane import deletions, garbage
+from mainstay.controlplane import deletions, garbage, namespaces
 from mainstay.shell.kube import BATCHES, JOBS, LIBRARIES, STRATEGIES, Kube, core_path, path
 
 __all__ = ["plane"]
@@ -150,6 +150,21 @@ async def test_one_that_owns_nothing(plane: RealPlane, kube: Kube, kind: Any, po
     await make(kube, kind.plural, "alone", spec)
     await delete(plane, kind.plural, "alone", policy)
     assert await names(kube, kind.plural) == []
+
+
+@pytest.mark.usefixtures("collector")
+@pytest.mark.parametrize("policy", ["foreground", "orphan"])
+async def test_a_namespace(plane: RealPlane, kube: Kube, policy: str):
+    name = f"deletions-{policy}"
+    plane.kubectl("create", "namespace", name)
+    plane.kubectl("-n", name, "create", "configmap", "one")
+    emptying = asyncio.create_task(namespaces.run(kube))
+    try:
+        ask = ("delete", "namespace", name, f"--cascade={policy}", "--timeout=40s")
+        await asyncio.to_thread(plane.kubectl, *ask)
+    finally:
+        emptying.cancel()
+    assert await kube.get(core_path("namespaces") + f"/{name}") is None
 
 
 async def test_what_the_last_programs_read_outlives_the_teardown(kube: Kube):

@@ -76,7 +76,7 @@ class Store(Kube):
     async def _request(self, method: str, url: str, body: Any, query: Any, content_type: str) -> Any:
         await asyncio.sleep(0)
         parts = url.removeprefix("/apis/mainstay.dev/v1alpha1/").removeprefix("/api/v1/").split("/")
-        namespace = parts[1] if parts[0] == "namespaces" else ""
+        namespace = parts[1] if parts[0] == "namespaces" and len(parts) > 2 else ""
         plural, *name = parts[2:] if namespace else parts
         if plural in self.broken:
             raise self.broken[plural]
@@ -219,12 +219,12 @@ async def test_a_crash_between_any_two_steps(made: Any, policy: str):
         assert kube.state() == whole.state(), step
 
 
-async def test_nothing_to_do_is_one_list_per_kind_and_no_write():
+async def test_nothing_to_do_is_one_list_per_kind_and_one_of_namespaces():
     kube = library(FOREGROUND)
     del kube.meta("strategylibraries", "main")["deletionTimestamp"]  # a finalizer alone is no request
     kube.doom(kube.put("strategyruns", "r"), TEARDOWN)
     assert await once(kube) == {}
-    assert (kube.asked, kube.writes) == (len(KINDS), [])
+    assert (kube.asked, kube.writes) == (len(KINDS) + 1, [])
 
 
 async def test_what_moved_on_meanwhile_is_left_for_the_next_pass():
@@ -257,6 +257,15 @@ async def test_a_cluster_scoped_owner():
     kube.doom(pool, FOREGROUND)
     await settle(kube)
     assert kube.names() == []
+
+
+async def test_a_namespace_is_let_go_and_what_is_in_it_left_to_others():
+    kube = Store()
+    kube.put("strategies", "inside")
+    kube.doom(kube.put("namespaces", "default", namespace=""), FOREGROUND, "example.com/mine")
+    await settle(kube)
+    assert kube.writes == ["PATCH namespaces/default"]
+    assert kube.objects["namespaces", "", "default"]["metadata"]["finalizers"] == ["example.com/mine"]
 
 
 async def test_the_loop_survives_the_api_and_is_quick_only_while_something_moves():
