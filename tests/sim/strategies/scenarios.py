@@ -44,6 +44,13 @@ def say(world: StrategyWorld, words: str) -> None:
     world.say(words)
 
 
+def go_on(world: StrategyWorld) -> None:
+    """Long enough for all that can be done; what is left is no state in which things could stay."""
+    for _ in range(200):
+        if not world._any_pass(resync=False):
+            world.advance(0.5)
+
+
 def expect(world: StrategyWorld, **runs: str) -> None:
     """What each runs, and how often it was started, as in `Ema x = 1 @1`."""
     for name, words in runs.items():
@@ -103,9 +110,7 @@ def an_edit_waits_behind_a_user_that_does_not_come_back(world: StrategyWorld) ->
     say(world, "Ema.py is edited, and a does not answer with it")
     world.runtime.set_ready("default.a", ready=False)
     world.files({"Ema.py": TWO})
-    for _ in range(200):
-        if not world._any_pass(resync=False):
-            world.advance(0.5)
+    go_on(world)
     expect(world, a="Ema x = 2 @2", b="Ema x = 1 @1", c="Ema x = 1 @1")
     say(world, "it answers")
     world.runtime.set_ready("default.a")
@@ -581,3 +586,97 @@ def a_default_that_is_there_later(world: StrategyWorld) -> None:
     world.edit_library(default="Safe")
     world.converge()
     expect(world, a="Safe x = 0 as a fallback @2")
+
+
+@story
+def everything_goes_at_once(world: StrategyWorld) -> None:
+    """An unmounted directory looks like this: nobody falls back to a default that is gone as well."""
+    up(world, "a", "b", "c")
+    say(world, "the directory is empty")
+    world.files({"Ema.py": None, "Safe.py": None})
+    world.converge()
+    expect(world, a="Ema x = 1 @1", b="Ema x = 1 @1", c="Ema x = 1 @1")
+    say(world, "all is back")
+    world.files({"Ema.py": ONE, "Safe.py": SAFE})
+    world.converge()
+    expect(world, a="Ema x = 1 @1", b="Ema x = 1 @1", c="Ema x = 1 @1")
+
+
+@story
+def an_edit_that_cannot_be_read_is_a_bad_edit(world: StrategyWorld) -> None:
+    up(world, "a", maxFileBytes=100)
+    world.bot("b", fallbackPolicy="Stop")
+    world.converge()
+    say(world, "Ema.py is too large")
+    world.files({"Ema.py": "x = 1\n" * 100})
+    go_on(world)
+    expect(world, a="Ema x = 1 @1", b="Ema x = 1 @1")
+    assert world.resolved("a") == "StrategyInvalid"
+    say(world, "it is repaired")
+    world.files({"Ema.py": TWO})
+    world.converge()
+    expect(world, a="Ema x = 2 @2", b="Ema x = 2 @2")
+
+
+@story
+def a_name_stays_with_its_file(world: StrategyWorld) -> None:
+    up(world, "a", include=["*.py", "*.lua"])
+    say(world, "Ema.lua is written, which comes first")
+    world.files({"Ema.lua": TWO})
+    world.converge()
+    expect(world, a="Ema x = 1 @1")
+    say(world, "an operator that knows of neither begins")
+    world.restart_operator()
+    world.converge()
+    expect(world, a="Ema x = 1 @1")
+
+
+@story
+def a_limit_is_raised_in_the_middle(world: StrategyWorld) -> None:
+    up(world, rollout={"maxUnavailable": 1})
+    world.bot("a")
+    for name in ("b", "c"):
+        world.bot(name, controlApi=None)
+    world.converge()
+    say(world, "Ema.py is edited, and a does not answer with it")
+    world.runtime.set_ready("default.a", ready=False)
+    world.files({"Ema.py": TWO})
+    go_on(world)
+    expect(world, a="Ema x = 2 @2", b="Ema x = 1 @1", c="Ema x = 1 @1")
+    say(world, "the limit is raised")
+    world.edit_library(rollout={"maxUnavailable": "100%"})
+    go_on(world)
+    expect(world, a="Ema x = 2 @2", b="Ema x = 2 @2", c="Ema x = 2 @2")
+    world.runtime.set_ready("default.a")
+    world.converge()
+
+
+@story
+def what_a_run_changes_itself_is_obeyed_at_once(world: StrategyWorld) -> None:
+    up(world, rollout={"maxUnavailable": 1})
+    world.files({"Calm.py": THREE, "Gone.py": THREE})
+    world.bot("a", "Gone", strategyUpdatePolicy="Ignore")
+    world.converge()
+    world.files({"Gone.py": None})
+    world.converge()
+    expect(world, a="Safe x = 0 as a fallback @2")
+    say(world, "another strategy is asked for")
+    world.edit("a", strategy={"name": "Calm"})
+    world.converge()
+    expect(world, a="Calm x = 3 @3")
+    say(world, "one that was never there")
+    world.edit("a", strategy={"name": "Cam"})
+    world.converge()
+    expect(world, a="Calm x = 3 @3")
+    assert world.resolved("a") == "StrategyNotFound"
+    say(world, "an older revision, and the newest again")
+    first = digest(THREE.encode())
+    world.edit("a", strategy={"name": "Calm"})
+    world.files({"Calm.py": TWO})
+    world.converge()
+    expect(world, a="Calm x = 3 @3")
+    world.edit("a", strategy={"name": "Calm", "revision": first})
+    world.converge()
+    world.edit("a", strategy={"name": "Calm"})
+    world.converge()
+    expect(world, a="Calm x = 2 @4")

@@ -104,6 +104,12 @@ class StrategyWorld(World):
         text = self.disk.snapshots[use["hash"]][use["file"]].decode()
         return f"{use['name']} {text.strip()}" + (" as a fallback" if use["fallback"] else "")
 
+    def resolved(self, name: str) -> str:
+        """In one word, whether it runs what it asks for."""
+        said = self.status(name)["conditions"]
+        reason: str = next(c["reason"] for c in said if c["type"] == "StrategyResolved")
+        return reason
+
     # --- what happens
 
     def _instance(self, name: str) -> Instance:

@@ -160,7 +160,10 @@ def outlook(s: LibrarySnapshot, problems: tuple[FileProblem, ...]) -> StrategyLi
         rest = f", and {len(problems) - 1} more (status.problems)" if len(problems) > 1 else ""
         reason, words = first.reason, f"{first.file}: {first.message}{rest}"
     else:
-        reason, words = reasons.OFFERED, f"{len(listing.files)} strategies"
+        reason, words = (
+            reasons.OFFERED,
+            f"{len(listing.files)} strateg{'y' if len(listing.files) == 1 else 'ies'}",
+        )
     ok = listing.error is None and not problems
     conditions = [
         said("Ready", ok, reason, words),

@@ -115,8 +115,8 @@ class Directory:
         name, _ = split(file)
         if not STRATEGY_NAME.fullmatch(name):
             words = (
-                f"{_shown(file)[:120]!r}: names of strategies are letters, digits, _ and -, at most 100, and begin "
-                "with a letter or digit; rename the file"
+                "names of strategies are letters, digits, _ and -, at most 100, and begin with a letter or digit; "
+                "rename the file"
             )
             raise _UnfitError(reasons.NAME_INVALID, words)
         if name in taken:
