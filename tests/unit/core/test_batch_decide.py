@@ -187,6 +187,19 @@ def test_deletion_order():
     assert decide(snapshot(a_batch(deleting=True, finalizer=False), (I,))) == p.Wait()
 
 
+def test_jobs_that_are_to_be_disowned_are_not_ended():
+    s = snapshot(a_batch(deleting=True), (I, C))
+    meta = s.batch.metadata
+    waits = replace(
+        s,
+        batch=s.batch.model_copy(
+            update={"metadata": meta.model_copy(update={"finalizers": ("orphan", FINALIZER)})}
+        ),
+    )
+    assert isinstance(decide(waits), p.Wait)
+    assert acts(replace(s, jobs={})) == (p.RemoveFinalizer(),)
+
+
 def test_it_is_guarded_first():
     assert decide(snapshot(a_batch(finalizer=False))) == p.Act(p.AddFinalizer())
 

@@ -38,6 +38,8 @@ CLOCK_SECONDS = 0.001
 """A shorter wait is none."""
 BLOCKED_SECONDS = 10.0
 """How often to try again what could not be made: no event tells that a name is free, or a quota larger."""
+ORPHAN = "orphan"
+"""Kubernetes' own finalizer of `kubectl delete --cascade=orphan`."""
 GOING_SECONDS = 1.0
 """How often to look whether the jobs of a deleted batch are gone: our own last act on a job may be all that tells it."""
 ACTIVE = (JobPhase.PENDING, JobPhase.IN_PROGRESS)
@@ -77,6 +79,8 @@ class BatchSnapshot:
 def decide(s: BatchSnapshot) -> BatchPlan:
     """What to do next. Pure: the same snapshot always gives the same plan."""
     has_finalizer = FINALIZER in s.batch.metadata.finalizers
+    if s.deleting and ORPHAN in s.batch.metadata.finalizers:
+        return Wait(GOING_SECONDS)  # its jobs are to be disowned first, and then they are nobody's to end
     if s.deleting:
         return _teardown(s) if has_finalizer else Wait()
     if not has_finalizer:
