@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mainstay.cli.up import SHIPPED, copy_samples
+from mainstay.cli.samples import SHIPPED, copy_samples
 
 SAID = "samples/bot/bot.py was changed by you and is kept; the shipped one is beside it as bot.py.new"
 
