@@ -41,7 +41,6 @@ class Checker:
         self._turn = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._warming: asyncio.Task[None] | None = None
 
     async def problem(self, file: str, data: bytes) -> str | None:
         """Why it can't be run, in words; None if it can."""
@@ -64,18 +63,6 @@ class Checker:
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return self._known[key]
-
-    def soon(self) -> None:
-        """Something will be asked in a moment: to start the process takes longer than to answer."""
-        if self._process is None and not self._turn.locked():
-            self._warming = asyncio.create_task(self._warm())
-
-    async def _warm(self) -> None:
-        async with self._turn:
-            if self._process is None:
-                with contextlib.suppress(OSError):
-                    self._process = await self._start()
-                    self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._doze)
 
     async def close(self) -> None:
         """End the process."""
@@ -109,7 +96,11 @@ class Checker:
 
     async def _exchange(self, file: str, data: bytes) -> str | None:
         if self._process is None:
-            self._process = await self._start()
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", "-B", str(_PROGRAM),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True, cwd="/",
+            )  # fmt: skip
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -121,14 +112,6 @@ class Checker:
             raise EOFError
         answer: str | None = json.loads(line)
         return answer
-
-    @staticmethod
-    async def _start() -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", "-B", str(_PROGRAM),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True, cwd="/",
-        )  # fmt: skip
 
     async def _end(self) -> None:
         process, self._process = self._process, None

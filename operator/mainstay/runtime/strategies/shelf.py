@@ -32,7 +32,6 @@ class Shelf:
         self._snapshots = Snapshots(home)
         self._checker = Checker()
         self._watcher = Watcher()
-        self._watcher.noted = self._checker.soon
         self._libraries: dict[Key, _Library] = {}
         self._watching: asyncio.Task[None] | None = None
 

@@ -8,7 +8,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from watchfiles import awatch
@@ -45,8 +45,6 @@ class Watcher:
         self._entries: dict[Key, _Entry] = {}
         self._told: asyncio.Queue[Key] = asyncio.Queue()
         self._waiting: set[Key] = set()  # in the queue
-        self.noted: Callable[[], None] = lambda: None
-        """Called with every change: a debounce later somebody will look."""
         self._renew = asyncio.Event()  # the set of directories has changed
         self._works = True
         self._failures = 0  # since it last worked
@@ -145,7 +143,6 @@ class Watcher:
 
     def _note(self, key: Key, entry: _Entry, changed_at: float) -> None:
         """The quiet time counts from the change itself: what it took to hear of it is no part of it."""
-        self.noted()
         now, debounce = time.time(), entry.source.debounce_seconds
         entry.first = min(entry.first, now) if entry.first is not None else now
         quiet_from = min(max(changed_at, now - debounce), now)
