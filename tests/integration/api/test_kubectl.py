@@ -49,7 +49,7 @@ def test_columns_of_a_run(api: Api, plane: RealPlane) -> None:
     api.create(run(owner={"userId": "u-7"}), user="u-7", groups=("system:masters",)).ok()
     api.patch("StrategyRun", "r", {"status": STATUS}, "status").ok()
     head, row = table(plane.kubectl("get", "srun", *NS))
-    assert head == ["NAME", "STATE", "READY", "PORT", "RESTARTS", "STRATEGY", "AGE"]
+    assert head == ["NAME", "STATE", "READY", "PORT", "RESTARTS", "STRATEGY", "USE", "AGE"]
     assert row[:5] == ["r", "Pending", "False", "2", "EmaRsi"], "a port that is only remembered is not shown"
     leased = {**STATUS["conditions"][0], "type": "PortAllocated", "status": "True", "reason": "Leased"}
     holds = {**STATUS, "conditions": [*STATUS["conditions"], {**leased, "message": "8766"}]}
@@ -57,7 +57,7 @@ def test_columns_of_a_run(api: Api, plane: RealPlane) -> None:
     _, row = table(plane.kubectl("get", "srun", *NS))
     assert row[:6] == ["r", "Pending", "False", "8766", "2", "EmaRsi"]
     head, row = table(plane.kubectl("get", "strategyrun", "-o", "wide", *NS))
-    assert head[7:] == ["REASON", "MESSAGE", "REVISION", "RUNID", "OWNER", "ATTEMPT"]
+    assert head[8:] == ["REASON", "MESSAGE", "REVISION", "RUNID", "OWNER", "ATTEMPT"]
     told = ["PoolExhausted", "no", "port", "is", "free", "sha256:" + "a" * 64, "2f1c", "u-7", "3"]
     assert row[7:] == told
 

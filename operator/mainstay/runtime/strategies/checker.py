@@ -19,7 +19,8 @@ from pathlib import Path
 from mainstay.core.strategy.names import split
 
 LIMIT_SECONDS = 10.0
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = 3600.0
+"""To start it takes longer than to check a file; at rest it costs a few megabytes."""
 REMEMBERED = 4096
 _PROGRAM = Path(__file__).with_name("compiling.py")
 
