@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from mainstay.core import reasons
 from mainstay.core.strategy.names import STRATEGY_NAME, hidden, split
-from mainstay.core.strategy.views import DirectorySource, FileProblem, FileView, Listing
+from mainstay.core.strategy.views import DirectorySource, FileProblem, FileView, Listing, content_hash
 from mainstay.runtime.base import SnapshotLostError, SourceChangedError
 from mainstay.runtime.effects import effect
 from mainstay.runtime.strategies.compiling import wrong
@@ -97,7 +96,7 @@ class FakeShelf:
         """See Shelf."""
         source = self._watched.get(key)
         data = self.directories.get(source.path, {}).get(view.file) if source is not None else None
-        if data is None or _hash(data) != view.hash:
+        if data is None or content_hash(data) != view.hash:
             raise SourceChangedError(view.file)
         return data
 
@@ -128,7 +127,7 @@ class FakeShelf:
 
     async def keep(self, content: str, file: str, data: bytes) -> None:
         """See Shelf."""
-        if _hash(data) != f"sha256:{hex_of(content)}":
+        if content_hash(data) != f"sha256:{hex_of(content)}":
             raise ValueError(f"these are not the bytes of {content}")
         if self.snapshots.get(content, {}).get(safe(file)) == data:
             return
@@ -153,10 +152,6 @@ class FakeShelf:
         return gone
 
 
-def _hash(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
 def _listing(source: DirectorySource, present: dict[str, bytes], held: Mapping[str, str]) -> Listing:
     files: dict[str, FileView] = {}
     taken: dict[str, str] = {}
@@ -175,8 +170,7 @@ def _listing(source: DirectorySource, present: dict[str, bytes], held: Mapping[s
             problems.append(FileProblem(file, reasons.FILE_TOO_LARGE, "too large", name))
         else:
             taken[name] = file
-            md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-            files[name] = FileView(name, file, _hash(data), md5, len(data), 0.0)
+            files[name] = FileView.of(name, file, data, modified_at=0.0)
     return Listing(files, tuple(problems))
 
 

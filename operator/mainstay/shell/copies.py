@@ -24,6 +24,8 @@ from mainstay.shell.strategies.index import StrategyIndex
 WATCHED = (POOLS, LEASES, CONFIG_MAPS, LIBRARIES, STRATEGIES, RUNS, JOBS, BATCHES)
 """Every kind that is kept a copy of, in the order in which it is learned."""
 
+Take = Callable[[str, bool, Object], None]
+"""`Copies.take`, for who learns of objects from its own writes: the watch tells nothing new of those."""
 Changed = Callable[[str, bool, Object, Object | None], None]
 """(plural, deleted, object, what we knew of it before)"""
 

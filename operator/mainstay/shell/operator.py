@@ -78,8 +78,12 @@ class Operator:
         sources = Sources(home, self.store, self.strategies, shelf)
         views = Views(self.store, self.strategies, sources, shelf)
         self._runs = RunReconciler(self.store, kube, runtime, views, self._recorder)
-        self._libraries = LibraryReconciler(self.strategies, sources, shelf, kube, self._recorder)
-        self._strategies = StrategyReconciler(self.strategies, sources, shelf, kube, self._recorder)
+        self._libraries = LibraryReconciler(
+            self.strategies, sources, shelf, kube, self._recorder, self.copies.take
+        )
+        self._strategies = StrategyReconciler(
+            self.strategies, sources, shelf, kube, self._recorder, self.copies.take
+        )
         self._jobs = JobReconciler(self.store, self.index, kube, tasks, self._recorder)
         self._batches = BatchReconciler(self.index, kube, self._recorder)
         self._sweeper = Sweeper(self.store, kube, runtime, self._runs.executor)
@@ -90,7 +94,6 @@ class Operator:
         self.store.run_changed = self.strategies.saw_run
         self.strategies.users_changed = self._wakes.users_soon
         self.strategies.turn_came = self._wakes.waiting_for_turn
-        self._libraries.changed = self._strategies.changed = self._wakes.changed
         self._libraries.touched = lambda key: self.queue.add(("strategy", *key))
         self._libraries.left = self._wakes.users_of
         self._libraries.learned = self._wakes.users_of_library

@@ -86,11 +86,11 @@ class Reconciler(ABC, Generic[S, T, M]):
         """Have these effects."""
 
     @abstractmethod
-    def _put(self, obj: Object) -> bool:
+    def _put(self, obj: Object) -> None:
         """Take a newer version in."""
 
     @abstractmethod
-    def _drop(self, obj: Object) -> bool:
+    def _drop(self, obj: Object) -> None:
         """The object is gone."""
 
     def _claims(self, snapshot: S, status: T) -> None:

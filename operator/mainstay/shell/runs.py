@@ -63,11 +63,11 @@ class RunReconciler(Reconciler[RunSnapshot, StrategyRunStatus, RunMemory]):
     def _seen(self, snapshot: RunSnapshot) -> str:
         return snapshot.run.metadata.resource_version
 
-    def _put(self, obj: Object) -> bool:
-        return self._store.put_run(obj)
+    def _put(self, obj: Object) -> None:
+        self._store.put_run(obj)
 
-    def _drop(self, obj: Object) -> bool:
-        return self._store.drop_run(obj)
+    def _drop(self, obj: Object) -> None:
+        self._store.drop_run(obj)
 
     def _claims(self, snapshot: RunSnapshot, status: StrategyRunStatus) -> None:
         self._store.claim(snapshot.run, status.port if status.endpoint else None)

@@ -180,7 +180,11 @@ def keep_last_ignored(patch):
 @bug("etcd_restored_to_before_the_edit")
 def what_lives_is_not_asked(patch):
     patch.setattr(views, "_current", lambda run, *_: run.status.strategy)
-    patch.setattr(views.Views, "_unread", lambda *_: False)
+
+    def unread(_, library, listing, *, found):
+        return library is not None and listing is None and not found
+
+    patch.setattr(views, "_unread", unread)
 
 
 @bug("registered_users_keep_the_object")

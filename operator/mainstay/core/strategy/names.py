@@ -9,6 +9,7 @@ from mainstay.api.meta import NAME_MAX
 
 STRATEGY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """EmaRsiStrategy, ema_rsi, ema-rsi. ASCII alone: two names that look the same are the same."""
+NAME_RULE = "names of strategies are letters, digits, _ and -, at most 100, and begin with a letter or digit"
 
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+")
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
+
+
+def content_hash(data: bytes) -> str:
+    """`sha256:<64 hex digits>`: what a content is called everywhere."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,14 @@ class FileView:
     size: int  # bytes
     modified_at: float | None = None  # wall clock, seconds since the epoch; None where the source doesn't say
     config_map: str = ""  # the ConfigMap that has it under the key `file`; empty for files
+
+    @classmethod
+    def of(
+        cls, name: str, file: str, data: bytes, *, modified_at: float | None = None, config_map: str = ""
+    ) -> Self:
+        """What these bytes are seen as."""
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return cls(name, file, content_hash(data), md5, len(data), modified_at, config_map)
 
 
 @dataclass(frozen=True, slots=True)

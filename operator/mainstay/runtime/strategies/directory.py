@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import threading
@@ -14,8 +13,8 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 from mainstay.core import reasons
-from mainstay.core.strategy.names import STRATEGY_NAME, hidden, split
-from mainstay.core.strategy.views import DirectorySource, FileProblem, FileView, Listing
+from mainstay.core.strategy.names import NAME_RULE, STRATEGY_NAME, hidden, split
+from mainstay.core.strategy.views import DirectorySource, FileProblem, FileView, Listing, content_hash
 from mainstay.runtime.base import SourceChangedError
 
 FILES_MAX = 5000
@@ -103,7 +102,7 @@ class Directory:
             data, _ = _load(target, self._source.max_bytes)
         except (OSError, _UnfitError) as error:
             raise SourceChangedError(f"{view.file}: {error}") from error
-        if "sha256:" + hashlib.sha256(data).hexdigest() != view.hash:
+        if content_hash(data) != view.hash:
             raise SourceChangedError(f"{view.file} has other bytes by now")
         return data
 
@@ -114,11 +113,7 @@ class Directory:
         """Raises _UnfitError, and FileNotFoundError for one that is gone again."""
         name, _ = split(file)
         if not STRATEGY_NAME.fullmatch(name):
-            words = (
-                "names of strategies are letters, digits, _ and -, at most 100, and begin with a letter or digit; "
-                "rename the file"
-            )
-            raise _UnfitError(reasons.NAME_INVALID, words)
+            raise _UnfitError(reasons.NAME_INVALID, f"{NAME_RULE}; rename the file")
         if name in taken:
             words = f"strategy {name} is {taken[name]} already; rename or remove one of them"
             raise _UnfitError(reasons.NAME_COLLISION, words)
@@ -146,14 +141,7 @@ class Directory:
                 return known.view
         began = time.time()
         data, info = _load(target, self._source.max_bytes)
-        view = FileView(
-            name=name,
-            file=file,
-            hash="sha256:" + hashlib.sha256(data).hexdigest(),
-            md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
-            size=len(data),
-            modified_at=info.st_mtime,
-        )
+        view = FileView.of(name, file, data, modified_at=info.st_mtime)
         safe = info.st_size == len(data) and began - info.st_ctime > RACY_SECONDS
         self._read[file] = _Read(_stamp(info), safe, view)
         return view

@@ -6,7 +6,6 @@ What a run was started with is here for as long as anything may start it again, 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import secrets
@@ -18,6 +17,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from mainstay.core.strategy.names import split
+from mainstay.core.strategy.views import content_hash
 from mainstay.runtime.base import SnapshotLostError
 from mainstay.runtime.effects import effect
 
@@ -52,7 +52,7 @@ class Snapshots:
     def keep(self, content: str, file: str, data: bytes) -> None:
         """Keep these bytes; no effect if they are there. Raises ValueError if they are not those of the hash."""
         path = self._root / hex_of(content) / safe(file)
-        if _hash(data) != content:
+        if content_hash(data) != content:
             raise ValueError(f"these are not the bytes of {content}")
         with self._pruning, contextlib.suppress(FileNotFoundError):
             os.utime(path.parent, follow_symlinks=False)  # young again
@@ -81,7 +81,7 @@ class Snapshots:
             except OSError as error:  # of this host or this moment: no reason to remove it
                 unreadable = error
                 continue
-            if data is None or _hash(data) != content:
+            if data is None or content_hash(data) != content:
                 with effect("remove corrupt snapshot"):
                     _remove(directory / name)
                 continue
@@ -130,10 +130,6 @@ def safe(file: str) -> str:
     if not _FILE.fullmatch(file):
         raise ValueError(f"{file!r} is no file name of a strategy")
     return file
-
-
-def _hash(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def _names(directory: Path) -> list[str]:

@@ -96,11 +96,11 @@ class BatchReconciler(Reconciler[BatchSnapshot, JobBatchStatus, BatchMemory]):
     def _seen(self, snapshot: BatchSnapshot) -> str:
         return snapshot.batch.metadata.resource_version
 
-    def _put(self, obj: Object) -> bool:
-        return self._index.batches.put(obj)
+    def _put(self, obj: Object) -> None:
+        self._index.batches.put(obj)
 
-    def _drop(self, obj: Object) -> bool:
-        return self._index.batches.drop(obj)
+    def _drop(self, obj: Object) -> None:
+        self._index.batches.drop(obj)
 
     def _written(self, snapshot: BatchSnapshot, status: JobBatchStatus, obj: Object) -> None:
         meta = snapshot.batch.metadata

@@ -59,14 +59,12 @@ class JobReconciler(Reconciler[JobSnapshot, PhasedJobStatus, JobMemory]):
     def _seen(self, snapshot: JobSnapshot) -> str:
         return snapshot.job.metadata.resource_version
 
-    def _put(self, obj: Object) -> bool:
-        return self._index.put_job(obj)
+    def _put(self, obj: Object) -> None:
+        self._index.put_job(obj)
 
-    def _drop(self, obj: Object) -> bool:
-        dropped = self._index.drop_job(obj)
-        if dropped:  # by our own last write: the watch tells its batch nothing new
+    def _drop(self, obj: Object) -> None:
+        if self._index.drop_job(obj):  # by our own last write: the watch tells its batch nothing new
             self.changed(obj)
-        return dropped
 
     def _claims(self, snapshot: JobSnapshot, status: PhasedJobStatus) -> None:
         meta = snapshot.job.metadata

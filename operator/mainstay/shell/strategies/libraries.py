@@ -17,12 +17,12 @@ from mainstay.core.strategy.library import LibrarySnapshot, StrategyObject, deci
 from mainstay.core.strategy.names import object_name
 from mainstay.core.strategy.views import FileProblem, FileView, Listing
 from mainstay.runtime.base import Shelf
-from mainstay.shell.copies import Changed
+from mainstay.shell.copies import Take
 from mainstay.shell.jobs.gather import now
 from mainstay.shell.kube import CONFLICTS, LIBRARIES, STRATEGIES, ApiError, ApiUnavailableError, Kube, path
 from mainstay.shell.reconcile import Memory, Reconciler
 from mainstay.shell.recorder import Recorder
-from mainstay.shell.store import Key, Object, key_of
+from mainstay.shell.store import Key, Object
 from mainstay.shell.strategies.index import Name, StrategyIndex
 from mainstay.shell.strategies.sources import Sources, owning_library
 
@@ -43,15 +43,14 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
     kind = "StrategyLibrary"
 
     def __init__(
-        self, index: StrategyIndex, sources: Sources, shelf: Shelf, kube: Kube, recorder: Recorder
+        self, index: StrategyIndex, sources: Sources, shelf: Shelf, kube: Kube, recorder: Recorder, take: Take
     ) -> None:
         super().__init__(kube, index.libraries)
         self._index = index
         self._sources = sources
         self._shelf = shelf
         self._recorder = recorder
-        self.changed: Changed = lambda *_: None
-        """Called for every change that was learned here: the watch tells nothing new of it."""
+        self._take = take
         self.left: Callable[[Name], None] = lambda _: None
         """Called with a strategy that its source has no more: it may have no object whose end would tell."""
         self.touched: Callable[[Key], None] = lambda _: None
@@ -140,15 +139,11 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
     def _seen(self, snapshot: LibrarySnapshot) -> str:
         return snapshot.library.metadata.resource_version
 
-    def _put(self, obj: Object) -> bool:
-        before = self._objects.objects.get(key_of(obj))
-        news = self._index.libraries.put(obj)
-        if news:
-            self.changed(LIBRARIES, False, obj, before)
-        return news
+    def _put(self, obj: Object) -> None:
+        self._take(LIBRARIES, False, obj)
 
-    def _drop(self, obj: Object) -> bool:
-        return self._index.libraries.drop(obj)
+    def _drop(self, obj: Object) -> None:
+        self._index.libraries.drop(obj)
 
     def _written(self, snapshot: LibrarySnapshot, status: StrategyLibraryStatus, obj: Object) -> None:
         meta = snapshot.library.metadata
@@ -178,13 +173,12 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
                     "metadata": {"uid": uid, "ownerReferences": owners},
                     "spec": {"source": {"file": None, "configMap": None, "inline": None, **_source(action)}},
                 }
-                self._take(await self._kube.patch(where, body))
+                self._take(STRATEGIES, False, await self._kube.patch(where, body))
             case DeleteStrategy(name=name, uid=uid):
                 await self._kube.delete_object(where, uid=uid)
                 known = self._index.strategies.objects.get((key[0], name))
                 if known is not None and known["metadata"]["uid"] == uid:
-                    self._index.drop_strategy(known)
-                    self.changed(STRATEGIES, True, known, known)
+                    self._take(STRATEGIES, True, known)
             case _:
                 raise AssertionError(action)
 
@@ -207,12 +201,7 @@ class LibraryReconciler(Reconciler[LibrarySnapshot, StrategyLibraryStatus, Libra
             if existing is None:
                 return
             obj = existing
-        self._take(obj)
-
-    def _take(self, obj: Object) -> None:
-        before = self._index.strategies.objects.get(key_of(obj))
-        if self._index.put_strategy(obj):
-            self.changed(STRATEGIES, False, obj, before)
+        self._take(STRATEGIES, False, obj)
 
 
 def _entries(listing: Listing | None) -> dict[str, FileView | FileProblem]:

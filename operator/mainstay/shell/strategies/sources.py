@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,7 +10,7 @@ from pathlib import Path
 from mainstay.api.strategy import Strategy
 from mainstay.api.strategylibrary import StrategyLibrary
 from mainstay.core import reasons
-from mainstay.core.strategy.names import STRATEGY_NAME, hidden, split
+from mainstay.core.strategy.names import NAME_RULE, STRATEGY_NAME, hidden, split
 from mainstay.core.strategy.strategy import Content
 from mainstay.core.strategy.views import DirectorySource, FileProblem, FileView, Listing
 from mainstay.runtime.base import Shelf
@@ -98,16 +97,17 @@ class Sources:
         """What the source of a strategy has now."""
         source, called = strategy.spec.source, strategy.called
         if source.inline is not None:
-            return _text(called, called + (strategy.spec.suffix or ".py"), source.inline)
+            return _text(called, called + (strategy.spec.suffix or ".py"), _bytes(source.inline))
         if ref := source.config_map:
             text = self._store.config_map_value(strategy.metadata.namespace, ref.name, ref.key)
             if text is None:
                 return Found(missing=f"ConfigMap {ref.name} with key {ref.key} does not exist")
-            if len(text.encode(errors="surrogatepass")) > (most := self._most(strategy)):
+            data = _bytes(text)
+            if len(data) > (most := self._most(strategy)):
                 return Found(
                     refused=f"{ref.name}/{ref.key}: more than {most} bytes, spec.maxFileBytes of its library"
                 )
-            return _text(called, called + (split(ref.key)[1] or ".py"), text, ref.name)
+            return _text(called, called + (split(ref.key)[1] or ".py"), data, ref.name)
         library = self._index.library(strategy.metadata.namespace, strategy.spec.library)
         if library is None:
             return Found(missing=f"StrategyLibrary {strategy.spec.library} does not exist")
@@ -144,20 +144,12 @@ def content(found: Found, problem: str | None) -> Content | None:
     return Content(view.file, view.hash, view.md5, view.size, view.modified_at, problem)
 
 
-def _text(called: str, file: str, text: str, config_map: str = "") -> Found:
-    data = text.encode(errors="surrogatepass")
-    return Found(_view(called, file, data, config_map), data)
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
 
 
-def _view(called: str, file: str, data: bytes, config_map: str) -> FileView:
-    return FileView(
-        name=called,
-        file=file,
-        hash="sha256:" + hashlib.sha256(data).hexdigest(),
-        md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
-        size=len(data),
-        config_map=config_map,
-    )
+def _text(called: str, file: str, data: bytes, config_map: str = "") -> Found:
+    return Found(FileView.of(called, file, data, config_map=config_map), data)
 
 
 def _entry(
@@ -165,18 +157,15 @@ def _entry(
 ) -> tuple[FileView | None, FileProblem | None]:
     where = f"{name}/{key}"
     if not STRATEGY_NAME.fullmatch(called):
-        words = (
-            "names of strategies are letters, digits, _ and -, at most 100, and begin with a letter or digit"
-        )
-        return None, FileProblem(where, reasons.NAME_INVALID, words)
+        return None, FileProblem(where, reasons.NAME_INVALID, NAME_RULE)
     if called in files:
         words = f"ConfigMap {files[called].config_map} has a strategy {called} already"
         return None, FileProblem(where, reasons.NAME_COLLISION, words)
-    data = text.encode(errors="surrogatepass")
+    data = _bytes(text)
     if len(data) > library.spec.max_file_bytes:
         words = f"{len(data)} bytes, and spec.maxFileBytes is {library.spec.max_file_bytes}"
         return None, FileProblem(where, reasons.FILE_TOO_LARGE, words, called)
-    return _view(called, key, data, name), None
+    return FileView.of(called, key, data, config_map=name), None
 
 
 def owning_library(obj: Object) -> Object | None:

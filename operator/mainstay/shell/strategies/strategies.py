@@ -10,12 +10,12 @@ from mainstay.api.strategy import USERS_SHOWN, Strategy, StrategyStatus, UsedBy
 from mainstay.core.plan import Action, DeleteStrategy, KeepSnapshot, Plan
 from mainstay.core.strategy.strategy import KEEP_AGAIN_SECONDS, StrategySnapshot, decide, events
 from mainstay.runtime.base import Shelf, SourceChangedError
-from mainstay.shell.copies import Changed
+from mainstay.shell.copies import Take
 from mainstay.shell.jobs.gather import now
 from mainstay.shell.kube import LIBRARIES, STRATEGIES, Kube, path
 from mainstay.shell.reconcile import Memory, Reconciler
 from mainstay.shell.recorder import Recorder
-from mainstay.shell.store import Key, Object, key_of
+from mainstay.shell.store import Key, Object
 from mainstay.shell.strategies.index import StrategyIndex
 from mainstay.shell.strategies.sources import Found, Sources, content, owning_library
 
@@ -43,15 +43,14 @@ class StrategyReconciler(Reconciler[StrategySnapshot, StrategyStatus, StrategyMe
     kind = "Strategy"
 
     def __init__(
-        self, index: StrategyIndex, sources: Sources, shelf: Shelf, kube: Kube, recorder: Recorder
+        self, index: StrategyIndex, sources: Sources, shelf: Shelf, kube: Kube, recorder: Recorder, take: Take
     ) -> None:
         super().__init__(kube, index.strategies)
         self._index = index
         self._sources = sources
         self._shelf = shelf
         self._recorder = recorder
-        self.changed: Changed = lambda *_: None
-        """Called for every change that was learned here: the watch tells nothing new of it."""
+        self._take = take
         self.stale: Callable[[Key], None] = lambda _: None
         """Called with a library that has to be read again."""
 
@@ -130,18 +129,11 @@ class StrategyReconciler(Reconciler[StrategySnapshot, StrategyStatus, StrategyMe
     def _seen(self, snapshot: StrategySnapshot) -> str:
         return snapshot.strategy.metadata.resource_version
 
-    def _put(self, obj: Object) -> bool:
-        before = self._objects.objects.get(key_of(obj))
-        news = self._index.put_strategy(obj)
-        if news:
-            self.changed(STRATEGIES, False, obj, before)
-        return news
+    def _put(self, obj: Object) -> None:
+        self._take(STRATEGIES, False, obj)
 
-    def _drop(self, obj: Object) -> bool:
-        news = self._index.drop_strategy(obj)
-        if news:
-            self.changed(STRATEGIES, True, obj, obj)
-        return news
+    def _drop(self, obj: Object) -> None:
+        self._take(STRATEGIES, True, obj)
 
     def _written(self, snapshot: StrategySnapshot, status: StrategyStatus, obj: Object) -> None:
         meta = snapshot.strategy.metadata

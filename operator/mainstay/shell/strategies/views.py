@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mainstay.api.strategy import Strategy
+from mainstay.api.strategylibrary import StrategyLibrary
 from mainstay.api.strategyrun import StrategyInUse, StrategyRef, StrategyRun
 from mainstay.core.snapshot import Inputs, over
 from mainstay.core.strategy.budget import UserView, allowance, has_turn
@@ -57,61 +58,41 @@ class Views:
 
     def _known(self, run: StrategyRun, ref: StrategyRef, name: Name) -> StrategyView:
         strategy, library = self.index.named(name), self.index.library(name[0], name[1])
+        listing = self._sources.known(library) if library is not None else None
         default = library.spec.default if library is not None else None
+        stand_in = self.index.named((name[0], name[1], default)) if default is not None else None
         found = strategy is not None and strategy.status.hash is not None
         return StrategyView(
             found=found,
             offered=self.index.offered(name),
             invalid=_invalid(strategy) if strategy is not None else "",
             library=library is not None,
-            coming=not found and self._coming(strategy, name),
-            default=self._default((name[0], name[1], default)) if default is not None else None,
+            coming=not found and self._coming(strategy, name, library, listing),
+            default=self._default(stand_in, listing),
             default_name=default,
             pinned=self._pinned(run, ref, strategy),
-            unread=self._unread(strategy)
-            if found and strategy is not None
-            else self._unlooked(name, default),
+            unread=_unread(strategy if found else stand_in, library, listing, found=found),
         )
 
-    def _default(self, name: Name) -> StrategyInUse | None:
+    def _default(self, strategy: Strategy | None, listing: Listing | None) -> StrategyInUse | None:
         """What the default offers, unless its source has it no more: its object goes in a moment, too."""
-        strategy = self.index.named(name)
         if strategy is None:
             return None
-        library = self.index.library(name[0], name[1])
-        owned = owning_library(self.index.strategies.objects[name[0], strategy.metadata.name]) is not None
-        listing = self._sources.known(library) if owned and library is not None else None
-        gone = listing is not None and listing.error is None and not listing.has(name[2])
-        return None if gone else self.index.offered(name)
+        key = strategy.metadata.namespace, strategy.metadata.name
+        owned = owning_library(self.index.strategies.objects[key]) is not None
+        gone = listing is not None and listing.error is None and not listing.has(strategy.called)
+        return (
+            None if owned and gone else self.index.offered((key[0], strategy.spec.library, strategy.called))
+        )
 
-    def _unlooked(self, name: Name, default: str | None) -> bool:
-        library = self.index.library(name[0], name[1])
-        if library is not None and self._sources.known(library) is None:
-            return True
-        strategy = self.index.named((name[0], name[1], default)) if default is not None else None
-        return strategy is not None and self._unread(strategy)
-
-    def _unread(self, strategy: Strategy) -> bool:
-        """Whether its status is of another content than its file has, as far as anybody has looked."""
-        library = self.index.library(strategy.metadata.namespace, strategy.spec.library)
-        if library is None or library.spec.source.directory is None or strategy.spec.source.file is None:
-            return False
-        listing = self._sources.known(library)
-        if listing is None or listing.error is not None:
-            return listing is None
-        if strategy.called in listing.withheld:
-            return False
-        view = listing.files.get(strategy.called)
-        return (view.hash if view is not None else None) != strategy.status.hash
-
-    def _coming(self, strategy: Strategy | None, name: Name) -> bool:
+    def _coming(
+        self, strategy: Strategy | None, name: Name, library: StrategyLibrary | None, listing: Listing | None
+    ) -> bool:
         """Whether nobody can tell yet that it isn't there: neither it nor its library has been looked at."""
         if strategy is not None and not strategy.status.conditions:
             return True
-        library = self.index.library(name[0], name[1])
         if library is None or library.metadata.deletion_timestamp is not None:
             return False
-        listing: Listing | None = self._sources.known(library)
         if listing is None or listing.error is not None:
             return True
         view = listing.files.get(name[2])
@@ -162,6 +143,27 @@ class Views:
             view = self._known(run, ref, (run.metadata.namespace, ref.library, ref.name))
         found = resolve(run.spec, run.status.strategy, view, settled=True)
         return found.use is not None and not same_program(found.use, run.status.strategy)
+
+
+def _unread(
+    strategy: Strategy | None, library: StrategyLibrary | None, listing: Listing | None, *, found: bool
+) -> bool:
+    """Whether the status of what would be run is of another content than its file has, as far as anybody looked.
+
+    `strategy` is the one that is asked for, or without one that was `found` the library's default.
+    """
+    if library is None:
+        return False
+    if listing is None and not found:
+        return True
+    if strategy is None or library.spec.source.directory is None or strategy.spec.source.file is None:
+        return False
+    if listing is None or listing.error is not None:
+        return listing is None
+    if strategy.called in listing.withheld:
+        return False
+    view = listing.files.get(strategy.called)
+    return (view.hash if view is not None else None) != strategy.status.hash
 
 
 def _starts_anyhow(run: StrategyRun, inputs: Inputs) -> bool:
