@@ -75,7 +75,14 @@ def linked(target: str) -> Callable[[Path], None]:
 
 
 def sized(size: int) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(b"#" * size)
+    """There at once: one that grows is a strategy first, and then a bad edit of it."""
+
+    def make(path: Path) -> None:
+        fresh = path.with_name(f".{path.name}")
+        fresh.write_bytes(b"#" * size)
+        fresh.rename(path)
+
+    return make
 
 
 def looping(path: Path) -> None:
