@@ -46,6 +46,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_sweep_takes_old_leftovers_and_no_harm_from_files_that_go(tmp_path, monkeypatch):
+    """Two operators of one home: what one lists, the other has just renamed."""
+    old, young, gone = (tmp_path / f"{name}.tmp" for name in ("old", "young", "gone"))
+    for path in (old, young, gone):
+        path.touch()
+    os.utime(old, (0, 0))
+    listed = list(os.scandir(tmp_path))
+    gone.unlink()
+    monkeypatch.setattr(os, "scandir", lambda _: iter(listed))
+    records.sweep(str(tmp_path))
+    assert not old.exists()
+    assert young.exists()
+
+
 def test_rotation_keeps_three_and_the_descriptor(tmp_path):
     path = str(tmp_path / "stdout.log")
     with open(path, "ab", buffering=0) as log:

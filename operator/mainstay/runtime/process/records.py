@@ -7,6 +7,7 @@ record without it was torn and counts as absent.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -79,8 +80,9 @@ def write_if_changed(path: str, content: bytes, mode: int = 0o600) -> bool:
 def sweep(directory: str, age: float = 60.0) -> None:
     """Delete temporary files that a crash left, once they are `age` seconds old."""
     for entry in os.scandir(directory):
-        if entry.name.endswith(".tmp") and entry.stat().st_mtime < time.time() - age:
-            discard(entry.path)
+        with contextlib.suppress(FileNotFoundError):  # another operator's, renamed meanwhile
+            if entry.name.endswith(".tmp") and entry.stat().st_mtime < time.time() - age:
+                discard(entry.path)
 
 
 def read(path: str) -> bytes | None:
