@@ -14,6 +14,8 @@ from mainstay.api.meta import Model
 from mainstay.api.phasedjob import FINAL, PhasedJob
 from mainstay.api.ports import PortLease, PortPool
 from mainstay.api.rules import Rule, optional
+from mainstay.api.servicestack import ServiceStack
+from mainstay.api.stackrestart import StackRestart
 from mainstay.api.strategy import Strategy
 from mainstay.api.strategylibrary import StrategyLibrary
 from mainstay.api.strategyrun import StrategyRun
@@ -273,4 +275,65 @@ JOB_BATCH = Kind(
     unruled=("spec.template.steps.task", "spec.template.steps.phases"),
 )
 
-KINDS = (STRATEGY_RUN, STRATEGY_LIBRARY, STRATEGY, PHASED_JOB, JOB_BATCH, PORT_POOL, PORT_LEASE)
+SERVICE_STACK = Kind(
+    model=ServiceStack,
+    plural="servicestacks",
+    short="stack",
+    scope="Namespaced",
+    columns=(
+        Column("State", ".status.phase", "Where the stack is."),
+        Column("Up", ".status.ready", "Services that are up, of all."),
+        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why, in one word."),
+        Column("Restart", ".status.restart.name", "The restart under way."),
+        AGE,
+        Column("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words.", priority=1),
+        Column("Supervisor", ".status.supervisor.pid", "Pid of its supervisord.", "integer", 1),
+        Column("Owner", ".spec.owner.userId", "Whose stack this is.", priority=1),
+    ),
+    rules=(OWNER,),
+    selectable=(".spec.owner.userId", ".status.phase"),
+)
+
+STACK_RESTART = Kind(
+    model=StackRestart,
+    plural="stackrestarts",
+    short="srestart",
+    scope="Namespaced",
+    columns=(
+        Column("Stack", ".spec.stack", "Stack it restarts."),
+        Column("Mode", ".spec.mode", "Full, Quick, Emergency or Flush; none means Full."),
+        Column("State", ".status.phase", "Where it is."),
+        Column("Step", ".status.step", "The step under way, or the one that failed."),
+        Column("Started", ".status.startedAt", "Time since it was begun.", "date"),
+        AGE,
+        Column("Completed", ".status.completedAt", "When it was over.", priority=1),
+        Column("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words.", priority=1),
+        Column("Owner", ".spec.owner.userId", "Who asked.", priority=1),
+    ),
+    rules=(
+        OWNER,
+        Rule("self.spec.stack == oldSelf.spec.stack", "spec.stack can't be changed", ".spec.stack"),
+        Rule(
+            "(has(self.spec.mode) ? self.spec.mode : 'Full') =="
+            " (has(oldSelf.spec.mode) ? oldSelf.spec.mode : 'Full')",
+            "spec.mode can't be changed (absent means Full); ask for another restart",
+            ".spec.mode",
+        ),
+        final(
+            "status.phase", ("Completed", "Failed"), "a restart that is over stays so; ask for another one"
+        ),
+    ),
+    selectable=(".spec.stack", ".status.phase"),
+)
+
+KINDS = (
+    STRATEGY_RUN,
+    STRATEGY_LIBRARY,
+    STRATEGY,
+    PHASED_JOB,
+    JOB_BATCH,
+    SERVICE_STACK,
+    STACK_RESTART,
+    PORT_POOL,
+    PORT_LEASE,
+)

@@ -102,7 +102,9 @@ class Holder(Model):
 class PortLeaseSpec(Model):
     """Immutable: a lease is created and deleted, never changed."""
 
-    pool: ObjectName = Field(description="Pool it was taken from.")
+    pool: ObjectName | None = Field(
+        None, description="Pool it was taken from; none for the fixed port of a service."
+    )
     port: Port = Field(description="The port.")
     holder: Holder = Field(description="Who holds it.")
 

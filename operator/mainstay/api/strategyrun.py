@@ -10,6 +10,7 @@ from pydantic import Field
 
 from mainstay.api.conditions import Condition
 from mainstay.api.meta import Count, FreeForm, Model, ObjectMeta, ObjectName, Owner, Port, Text
+from mainstay.api.process import ProcessStatus
 from mainstay.api.program import KeyRef, Program, RestartPolicy
 from mainstay.api.rules import Rule, at_most_one, exactly_one, guarded
 from mainstay.api.strategy import DEFAULT_LIBRARY, Hash, StrategyName
@@ -215,14 +216,6 @@ class StrategyRunSpec(
     runtime: Literal["Process"] = Field(
         "Process", description="Process: supervised on this host. Immutable. Default: Process."
     )
-
-
-class ProcessStatus(Model):
-    """The leader of the unit's process tree."""
-
-    pid: int = Field(description="Process id.", ge=1, le=2**22)
-    start_ticks: Count = Field(description="Start time in clock ticks since boot; with pid, an identity.")
-    boot_id: str = Field(description="Boot the pid belongs to.", max_length=64)
 
 
 class StrategyInUse(Model):

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import NoReturn
 
 from mainstay.cli.console import fail
-from mainstay.shell.kube import BATCHES, JOBS, LIBRARIES, RUNS, STRATEGIES
+from mainstay.shell.kube import BATCHES, JOBS, LIBRARIES, RESTARTS, RUNS, STACKS, STRATEGIES
 
 
 class Kind(Enum):
@@ -19,6 +19,8 @@ class Kind(Enum):
     BATCH = ("batch", "JobBatch", BATCHES, "jbatch")
     STRATEGY = ("strategy", "Strategy", STRATEGIES, "strat")
     LIBRARY = ("library", "StrategyLibrary", LIBRARIES, "slib")
+    STACK = ("stack", "ServiceStack", STACKS, "stack")
+    RESTART = ("srestart", "StackRestart", RESTARTS, "srestart")
 
     def __init__(self, word: str, told: str, plural: str, short: str) -> None:
         self.word = word
@@ -32,6 +34,7 @@ _WORDS = {word: kind for kind in Kind for word in (kind.word, kind.short, kind.p
     "jobs": Kind.JOB,
     "batches": Kind.BATCH,
     "libraries": Kind.LIBRARY,
+    "stacks": Kind.STACK,
 }
 WORK = (Kind.RUN, Kind.JOB, Kind.BATCH)
 """What is started, stopped and read the logs of."""

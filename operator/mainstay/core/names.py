@@ -34,3 +34,8 @@ def task_key(unit: str) -> tuple[str, str, str]:
 def outputs_name(job: str, uid: str, task: str) -> str:
     """The ConfigMap that keeps a task's large outputs: never another object's, whatever that is called."""
     return f"{job}-outputs-{hashlib.sha256(f'{uid}/{task}'.encode()).hexdigest()[:10]}"
+
+
+def stack_scope(namespace: str, name: str) -> str:
+    """The scope of a stack: short, for the path of a socket has few characters."""
+    return f"stack-{hashlib.sha256(f'{namespace}/{name}'.encode()).hexdigest()[:10]}"

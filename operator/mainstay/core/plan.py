@@ -27,7 +27,7 @@ class CreateLease:
     """Take the claimed port. Already ours is success; another's is found out by the next pass."""
 
     port: int
-    pool: str
+    pool: str | None = None  # none for a fixed port
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +183,74 @@ class DeleteStrategy:
     uid: str
 
 
+@dataclass(frozen=True, slots=True)
+class StartService:
+    """Start the claimed attempt of a service."""
+
+    service: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class DefineService:
+    """Write a lost definition again, around the living process."""
+
+    service: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopService:
+    """Begin the stop of a service, or with `force` end every member."""
+
+    service: str
+    grace_seconds: float
+    force: bool = False
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveService:
+    """Forget a service's unit, which has no live member."""
+
+    service: str
+    owner_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveScope:
+    """End a stack's supervisor and forget its scope: no unit lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndHolders:
+    """TERM, or with `force` KILL, to strangers that listen on these ports."""
+
+    ports: tuple[int, ...]
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndSupervisor:
+    """End a stack's supervisor and remove its stale files."""
+
+    seconds: float
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StartSupervisor:
+    """Have a supervisor of the stack that answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRestart:
+    """Delete a restart that was kept long enough, that very one."""
+
+    name: str
+    uid: str
+
+
 Finalizer = AddFinalizer | RemoveFinalizer
 RunEffect = (
     CreateLease | DeleteLease | StartUnit | DefineUnit | StopUnit | PauseUnit | ResumeUnit | RemoveUnit
@@ -190,7 +258,11 @@ RunEffect = (
 JobEffect = StartTask | StopTask | RemoveTask | RemoveRecords | StoreOutputs
 BatchEffect = CreateJob | SetJobState | DeleteJob
 StrategyEffect = KeepSnapshot | CreateStrategy | SetSource | DeleteStrategy
-Action = Finalizer | RunEffect | JobEffect | BatchEffect | StrategyEffect
+StackEffect = (
+    CreateLease | DeleteLease | StartService | DefineService | StopService | RemoveService | RemoveScope
+)
+RestartEffect = EndHolders | EndSupervisor | StartSupervisor | DeleteRestart
+Action = Finalizer | RunEffect | JobEffect | BatchEffect | StrategyEffect | StackEffect | RestartEffect
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,3 +140,35 @@ class ProbeResult:
 
     ready: bool
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PortHolder:
+    """A process that listens on an assigned port, or a socket whose process could not be seen."""
+
+    port: int
+    words: str  # who, for people: pid 812 (nginx); uid 1001, pid unknown; a socket that is bound but does not listen
+    process: ProcessId | None = None
+    unit: str = ""  # the unit of this stack that it belongs to
+    protected: str = (
+        ""  # of others: why it is never ended, "it is part of Mainstay"; empty for a mere stranger
+    )
+
+    @property
+    def stranger(self) -> bool:
+        """It is no process of this stack."""
+        return not self.unit
+
+    @property
+    def endable(self) -> bool:
+        """A flush that a user asked for may end it."""
+        return self.stranger and self.process is not None and not self.protected
+
+
+@dataclass(frozen=True, slots=True)
+class LogPolicy:
+    """Sizes of the logs of a stack's services, and where links to them are put."""
+
+    max_bytes: int = 10 * 1024 * 1024
+    backups: int = 3
+    directory: str | None = None

@@ -11,8 +11,10 @@ from mainstay.core.unit import (
     GONE,
     LIVE,
     Exit,
+    LogPolicy,
     Outcome,
     PauseCall,
+    PortHolder,
     ProbeResult,
     ProcessId,
     Unit,
@@ -24,8 +26,10 @@ __all__ = [
     "GONE",
     "LIVE",
     "Exit",
+    "LogPolicy",
     "Outcome",
     "PauseCall",
+    "PortHolder",
     "ProbeResult",
     "ProcessId",
     "Runtime",
@@ -33,6 +37,8 @@ __all__ = [
     "Shelf",
     "SnapshotLostError",
     "SourceChangedError",
+    "StackRuntime",
+    "Stacks",
     "TaskRuntime",
     "Unit",
     "UnitRefusedError",
@@ -142,6 +148,62 @@ class Runtime(TaskRuntime, Protocol):
 
     async def strategies(self) -> Collection[str]:
         """STRATEGY_HASH of every unit known here, whoever owns it: code that a restart would need."""
+        ...
+
+
+class StackRuntime(Runtime, Protocol):
+    """One stack's own scope: its units are named as its services are, and its supervisor is nobody else's."""
+
+    async def supervisor(self) -> ProcessId | None:
+        """The supervisor that answers now; None when it is dead, hung, or being replaced."""
+        ...
+
+    async def end_supervisor(self, *, seconds: float, force: bool = False) -> None:
+        """End the supervisor, cleanly within that many seconds, else (or with `force`, at once) by KILL.
+
+        Returns once it is gone and its socket and pid file are removed, stale ones too. No effect on units: stop
+        them first, or they go on as orphans. A new one is started by `ensure_supervisor`, or soon by itself.
+        """
+        ...
+
+    async def ensure_supervisor(self) -> None:
+        """Have a supervisor that answers. Raises RuntimeUnavailableError with its last words."""
+        ...
+
+    async def holders(self, ports: Iterable[int]) -> Sequence[PortHolder]:
+        """Every process that listens on one of these ports, by port; several can share one."""
+        ...
+
+    async def end_holders(self, ports: Collection[int], *, force: bool = False) -> None:
+        """TERM, or with `force` KILL, to strangers that listen on these ports, as a user asked.
+
+        Each is found anew by its socket, held by a pidfd and looked at again before the signal. Never to pid 1, to a
+        part of Mainstay, to a unit of any scope or home, nor to a client of the port. Returns without waiting.
+        """
+        ...
+
+    def keep_logs(self, policy: LogPolicy) -> None:
+        """Rotate logs by these sizes from now on, and keep links to them in a directory."""
+        ...
+
+
+class Stacks(Protocol):
+    """The scopes of stacks on this host. A key is (namespace, name) of the ServiceStack."""
+
+    async def open(self, key: tuple[str, str]) -> StackRuntime:
+        """The stack's scope, made and supervised if it is new. Raises RuntimeUnavailableError."""
+        ...
+
+    def known(self) -> Sequence[tuple[str, str]]:
+        """Stacks that have a scope on this host, also those whose object is gone; sorted."""
+        ...
+
+    async def remove(self, key: tuple[str, str]) -> None:
+        """End the stack's supervisor and forget its scope. Raises RuntimeUnavailableError while units live."""
+        ...
+
+    def changes(self) -> AsyncIterator[tuple[str, str]]:
+        """Keys of stacks of which a unit or the supervisor may have changed. Never ends."""
         ...
 
 

@@ -70,7 +70,7 @@ class Executor:
             {"metadata": {"name": action.name, "uid": action.uid}, "spec": {"port": _port_of(action.name)}}
         )
 
-    async def _create_lease(self, run: StrategyRun, port: int, pool: str) -> None:
+    async def _create_lease(self, run: StrategyRun, port: int, pool: str | None) -> None:
         """201, or 409 held by ourselves: success. Held by another: our copy learns whose it is."""
         meta = run.metadata
         spec = PortLeaseSpec(

@@ -26,6 +26,7 @@ Object = dict[str, Any]
 RUNS, LEASES, POOLS, CONFIG_MAPS = "strategyruns", "portleases", "portpools", "configmaps"
 JOBS, BATCHES = "phasedjobs", "jobbatches"
 LIBRARIES, STRATEGIES = "strategylibraries", "strategies"
+STACKS, RESTARTS = "servicestacks", "stackrestarts"
 
 OPERATOR_IDENTITY = {"Impersonate-User": "mainstay-operator", "Impersonate-Group": "mainstay:operators"}
 

@@ -258,8 +258,8 @@ class _Known(Collector):
             ports[name, "capacity"] = len(pool.ports) if pool else 0
             ports[name, "leased"] = waiting[(name,)] = 0
         for lease in self._store.lease_by_port.values():
-            if (lease.spec.pool, "leased") in ports:
-                ports[lease.spec.pool, "leased"] += 1
+            if (key := (lease.spec.pool or "", "leased")) in ports:
+                ports[key] += 1
         for _, pool_name in self._store.waiting.values():
             if (pool_name,) in waiting:
                 waiting[(pool_name,)] += 1

@@ -18,16 +18,22 @@ OPERATOR_MAY = {
     (OURS, "strategies"): "get list watch create patch delete",
     (OURS, "phasedjobs"): "get list watch create patch delete",
     (OURS, "jobbatches"): "get list watch patch",
+    (OURS, "servicestacks"): "get list watch patch",
+    (OURS, "stackrestarts"): "get list watch delete",
     (OURS, "strategyruns/status"): "update",
     (OURS, "strategylibraries/status"): "update",
     (OURS, "strategies/status"): "update",
     (OURS, "phasedjobs/status"): "update",
     (OURS, "jobbatches/status"): "update",
+    (OURS, "servicestacks/status"): "update",
+    (OURS, "stackrestarts/status"): "update",
     (OURS, "strategyruns/finalizers"): "",
     (OURS, "strategylibraries/finalizers"): "",
     (OURS, "strategies/finalizers"): "",
     (OURS, "phasedjobs/finalizers"): "",
     (OURS, "jobbatches/finalizers"): "update",
+    (OURS, "servicestacks/finalizers"): "",
+    (OURS, "stackrestarts/finalizers"): "",
     (OURS, "portpools"): "get list watch",
     (OURS, "portpools/status"): "update",
     (OURS, "portleases"): "get list watch create delete",
@@ -41,7 +47,15 @@ OPERATOR_MAY = {
     ("apps", "deployments"): "",
     ("rbac.authorization.k8s.io", "clusterroles"): "",
 }
-THEIRS = ("strategyruns", "strategylibraries", "strategies", "phasedjobs", "jobbatches")
+THEIRS = (
+    "strategyruns",
+    "strategylibraries",
+    "strategies",
+    "phasedjobs",
+    "jobbatches",
+    "servicestacks",
+    "stackrestarts",
+)
 VIEW = {(OURS, kind): "get list watch" for kind in (*THEIRS, "portpools", "portleases")}
 EDIT = VIEW | {(OURS, kind): "get list watch create update patch delete deletecollection" for kind in THEIRS}
 NEVER = {(OURS, f"{kind}/status"): "" for kind in (*THEIRS, "portpools")} | {("", "secrets"): ""}

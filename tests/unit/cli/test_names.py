@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import typer
 
-from mainstay.api.kinds import JOB_BATCH, PHASED_JOB, STRATEGY, STRATEGY_LIBRARY, STRATEGY_RUN
+from mainstay.api.kinds import (
+    JOB_BATCH,
+    PHASED_JOB,
+    SERVICE_STACK,
+    STACK_RESTART,
+    STRATEGY,
+    STRATEGY_LIBRARY,
+    STRATEGY_RUN,
+)
 from mainstay.cli.names import Kind, Ref, ref, refs, runs
 
 
@@ -72,6 +80,6 @@ def test_runs_alone():
 
 def test_words_are_those_of_the_api():
     """They are written again beside the commands, which would start slower with all models."""
-    of_api = (STRATEGY_RUN, PHASED_JOB, JOB_BATCH, STRATEGY, STRATEGY_LIBRARY)
+    of_api = (STRATEGY_RUN, PHASED_JOB, JOB_BATCH, STRATEGY, STRATEGY_LIBRARY, SERVICE_STACK, STACK_RESTART)
     for kind, api in zip(Kind, of_api, strict=True):
         assert (kind.told, kind.plural, kind.short) == (api.name, api.plural, api.short)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.unit.core.worlds import a_condition
 
-from mainstay.api.strategyrun import ProcessStatus, RunPhase, StrategyRunStatus
+from mainstay.api.process import ProcessStatus
+from mainstay.api.strategyrun import RunPhase, StrategyRunStatus
 from mainstay.core import reasons
 from mainstay.core.run.story import Event, events
 

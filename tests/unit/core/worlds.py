@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from mainstay.api.conditions import Condition, ConditionStatus
 from mainstay.api.meta import FINALIZER
 from mainstay.api.ports import lease_name
-from mainstay.api.strategyrun import ProcessStatus, RunPhase, StrategyRun, StrategyRunStatus
+from mainstay.api.process import ProcessStatus
+from mainstay.api.strategyrun import RunPhase, StrategyRun, StrategyRunStatus
 from mainstay.core import plan as p
 from mainstay.core import reasons
 from mainstay.core.run.decide import RunPlan, decide

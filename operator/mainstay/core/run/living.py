@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
+from mainstay.api.process import ProcessStatus
 from mainstay.api.program import RestartPolicy, RestartPolicyType
-from mainstay.api.strategyrun import ProcessStatus, RunPhase, StrategyRunStatus
+from mainstay.api.strategyrun import RunPhase, StrategyRunStatus
 from mainstay.core import reasons
 from mainstay.core.plan import Act, DefineUnit, PauseUnit, Plan, ResumeUnit, Wait, Write
 from mainstay.core.readiness import readiness_of
