@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mainstay.api.program import RestartPolicy
+from mainstay.api.program import Program, RestartPolicy
 from mainstay.api.strategyrun import StrategyRunSpec
 from mainstay.core import reasons
 from mainstay.core.expand import referenced
@@ -23,16 +23,22 @@ _OURS_WITH_PORT = "CONTROL_API_PORT"
 _OURS_WITH_STRATEGY = frozenset({"STRATEGY_NAME", "STRATEGY_PATH", "STRATEGY_HASH"})
 
 
+def config_maps_of(program: Program) -> tuple[tuple[str, str], ...]:
+    """(name, key) of every ConfigMap key that a program's environment refers to."""
+    sources = [e.value_from.config_map_key_ref for e in program.env if e.value_from]
+    return tuple((ref.name, ref.key) for ref in sources if ref)
+
+
+def secrets_of(program: Program) -> tuple[tuple[str, str], ...]:
+    """(name, key) of every Secret key that a program's environment refers to."""
+    sources = [e.value_from.secret_key_ref for e in program.env if e.value_from]
+    return tuple((ref.name, ref.key) for ref in sources if ref)
+
+
 def config_map_refs(spec: StrategyRunSpec) -> tuple[tuple[str, str], ...]:
     """(name, key) of every ConfigMap key whose content is an input."""
-    refs = [
-        (ref.name, ref.key)
-        for env in spec.program.env
-        if env.value_from and (ref := env.value_from.config_map_key_ref)
-    ]
-    if spec.config_from and (ref := spec.config_from.config_map):
-        refs.append((ref.name, ref.key))
-    return tuple(refs)
+    ref = spec.config_from and spec.config_from.config_map
+    return (*config_maps_of(spec.program), *([(ref.name, ref.key)] if ref else []))
 
 
 def inputs_of(spec: StrategyRunSpec, config_maps: ConfigMaps) -> Inputs:
@@ -45,21 +51,26 @@ def inputs_of(spec: StrategyRunSpec, config_maps: ConfigMaps) -> Inputs:
     if problem := _problem(spec, config_maps):
         return Inputs(problem=problem)
     declared = {
-        "program": _told(_program(spec)),
+        "program": declared_program(spec.program),
         "configFrom": _told(spec.config_from and spec.config_from.model_dump(exclude_none=True)),
         "rest": spec.model_dump(mode="json", exclude_defaults=True, include={"config", "control_api"}),
         "configMaps": [[name, key, config_maps.get((name, key))] for name, key in config_map_refs(spec)],
     }
-    policy = spec.restart_policy or RestartPolicy()
+    return Inputs(hash=declared_hash(declared, spec.restart_policy))
+
+
+def declared_hash(declared: dict[str, Any], policy: RestartPolicy | None) -> str:
+    """The hash of what was declared; a restart policy counts where it isn't the default."""
+    policy = policy or RestartPolicy()
     if policy != RestartPolicy():
-        declared["restartPolicy"] = policy.model_dump(mode="json", exclude_defaults=True)
+        declared = declared | {"restartPolicy": policy.model_dump(mode="json", exclude_defaults=True)}
     canonical = json.dumps(declared, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return Inputs(hash="sha256:" + hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest())
+    return "sha256:" + hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
 
 
-def _program(spec: StrategyRunSpec) -> dict[str, Any]:
-    """The program as the process sees it: what says the same as the default is left out."""
-    program = spec.program.model_dump(
+def declared_program(declared: Program) -> Any:
+    """A program as its process sees it: what says the same as the default is left out."""
+    program = declared.model_dump(
         mode="json", exclude_defaults=True, exclude={"readiness", "termination_grace_period_seconds"}
     )
     if program.get("limits") == {}:
@@ -68,7 +79,7 @@ def _program(spec: StrategyRunSpec) -> dict[str, Any]:
         del program["umask"]
     if program.get("nice") == 0:
         del program["nice"]
-    return program
+    return _told(program)
 
 
 def _told(value: Any) -> Any:
@@ -81,13 +92,8 @@ def _told(value: Any) -> Any:
 def _problem(spec: StrategyRunSpec, config_maps: ConfigMaps) -> tuple[str, str] | None:
     program = spec.program
     used = referenced((*program.command, *program.args))
-    secret = {e.name for e in program.env if e.value_from and e.value_from.secret_key_ref}
-    if named := sorted(used & secret):
-        return (
-            reasons.SECRET_IN_ARGS,
-            f"spec.program.args use $({named[0]}), which comes from a Secret; every user of the machine "
-            f"can read arguments. Let the program read {named[0]} from its environment.",
-        )
+    if problem := secret_in_args(program, "spec.program"):
+        return problem
     if _OURS_WITH_PORT in used and spec.control_api is None:
         return (
             reasons.CONTROL_API_MISSING,
@@ -108,6 +114,19 @@ def _problem(spec: StrategyRunSpec, config_maps: ConfigMaps) -> tuple[str, str] 
         except (ConfigInvalidError, TypeError, ValueError) as error:
             return (reasons.CONFIG_INVALID, str(error))
     return None
+
+
+def secret_in_args(program: Program, where: str) -> tuple[str, str] | None:
+    """Why a program can't be started whose arguments would show a Secret: (reason, message)."""
+    secret = {e.name for e in program.env if e.value_from and e.value_from.secret_key_ref}
+    named = sorted(referenced((*program.command, *program.args)) & secret)
+    if not named:
+        return None
+    return (
+        reasons.SECRET_IN_ARGS,
+        f"{where}.args use $({named[0]}), which comes from a Secret; every user of the machine "
+        f"can read arguments. Let the program read {named[0]} from its environment.",
+    )
 
 
 def _optional(spec: StrategyRunSpec, name: str, key: str) -> bool:

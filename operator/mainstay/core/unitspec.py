@@ -10,7 +10,7 @@ from mainstay.api.program import Program, RestartPolicy
 from mainstay.api.strategyrun import StrategyRun
 from mainstay.core import reasons
 from mainstay.core.expand import expand
-from mainstay.core.inputs import ConfigMaps
+from mainstay.core.inputs import ConfigMaps, secrets_of
 from mainstay.core.names import unit_name
 from mainstay.core.plan import DefineUnit, StartUnit
 from mainstay.core.render import SUFFIXES, render
@@ -36,14 +36,8 @@ class SourceNotFoundError(LookupError):
 
 def secret_refs(run: StrategyRun) -> tuple[tuple[str, str], ...]:
     """(name, key) of every Secret key that a start needs."""
-    refs = [
-        (ref.name, ref.key)
-        for env in run.spec.program.env
-        if env.value_from and (ref := env.value_from.secret_key_ref)
-    ]
-    if run.spec.config_from and (ref := run.spec.config_from.secret):
-        refs.append((ref.name, ref.key))
-    return tuple(refs)
+    ref = run.spec.config_from and run.spec.config_from.secret
+    return (*secrets_of(run.spec.program), *([(ref.name, ref.key)] if ref else []))
 
 
 def unit_spec(run: StrategyRun, action: StartUnit | DefineUnit, sources: Sources) -> UnitSpec:

@@ -6,27 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mainstay.api.phasedjob import PhasedJob
-from mainstay.api.program import Program
-from mainstay.core.answers import secret_ref, secret_refs
+from mainstay.core.answers import secret_ref
 from mainstay.core.job.draft import Draft
 from mainstay.core.job.snapshot import JobSnapshot
 from mainstay.core.names import task_unit
 from mainstay.core.plan import StartTask
 from mainstay.core.unit import UnitSpec
 from mainstay.core.unitspec import SourceNotFoundError, Sources, environment, secret_value
-
-
-def secrets_of(job: PhasedJob, program: Program) -> tuple[tuple[str, str], ...]:
-    """(name, key) of every Secret's key that a start reads."""
-    env = [e.value_from.secret_key_ref for e in program.env if e.value_from]
-    return (*((ref.name, ref.key) for ref in env if ref), *secret_refs(job.spec.inputs))
-
-
-def config_maps_of(program: Program) -> tuple[tuple[str, str], ...]:
-    """(name, key) of every ConfigMap's key that a start reads."""
-    env = [e.value_from.config_map_key_ref for e in program.env if e.value_from]
-    return tuple((ref.name, ref.key) for ref in env if ref)
 
 
 def task_spec(s: JobSnapshot, action: StartTask, sources: Sources) -> UnitSpec:

@@ -9,9 +9,9 @@ from mainstay.api.strategyrun import RunPhase, StrategyRunStatus
 from mainstay.core import reasons
 from mainstay.core.plan import Act, DeleteLease, Plan, RemoveFinalizer, RemoveUnit, StopUnit, Wait, Write
 from mainstay.core.run.outlook import outlook, settle
-from mainstay.core.run.words import exit_words
 from mainstay.core.snapshot import RunSnapshot, Wish
 from mainstay.core.unit import UnitState
+from mainstay.core.words import exit_words
 
 RunPlan = Plan[StrategyRunStatus]
 
@@ -97,7 +97,7 @@ def _stopped(s: RunSnapshot) -> StrategyRunStatus:
     }
     if s.wish is not Wish.STOP and s.reason == reasons.FAILED:
         return outlook(
-            s, RunPhase.FAILED, reasons.FAILED, exit_words(s), ready=False, stalled=True, changes=seen
+            s, RunPhase.FAILED, reasons.FAILED, exit_words(s.unit), ready=False, stalled=True, changes=seen
         )
     if s.wish is not Wish.STOP and s.reason == reasons.COMPLETED:
         words = "the process ended with exit code 0"

@@ -13,9 +13,9 @@ from mainstay.core.readiness import readiness_of
 from mainstay.core.run.claiming import begin, leased
 from mainstay.core.run.ending import stop_because
 from mainstay.core.run.outlook import outlook, settle
-from mainstay.core.run.words import exit_words
 from mainstay.core.snapshot import RunSnapshot, Wish
 from mainstay.core.unit import UnitState
+from mainstay.core.words import exit_words
 
 RunPlan = Plan[StrategyRunStatus]
 
@@ -86,7 +86,7 @@ def ended(s: RunSnapshot) -> RunPlan:
 
 
 def _ending(s: RunSnapshot, reason: str) -> RunPlan:
-    return Write(outlook(s, RunPhase.STOPPING, reason, exit_words(s), changes={"process": None}))
+    return Write(outlook(s, RunPhase.STOPPING, reason, exit_words(s.unit), changes={"process": None}))
 
 
 def _serving(s: RunSnapshot) -> RunPlan:
@@ -165,7 +165,7 @@ def _crash_loop(s: RunSnapshot) -> StrategyRunStatus:
         s,
         RunPhase.STARTING,
         reasons.CRASH_LOOP,
-        f"restarted with growing delays: {exit_words(s)}",
+        f"restarted with growing delays: {exit_words(s.unit)}",
         ready=False,
         changes={"process": None, "restarts": s.unit.restarts},
     )

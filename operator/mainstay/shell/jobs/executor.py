@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import assert_never
 
 from mainstay.api.meta import API_VERSION
+from mainstay.core.answers import secret_refs
+from mainstay.core.inputs import config_maps_of, secrets_of
 from mainstay.core.job.snapshot import JobSnapshot
-from mainstay.core.job.taskspec import config_maps_of, secrets_of, task_spec
+from mainstay.core.job.taskspec import task_spec
 from mainstay.core.names import outputs_name, task_key, task_unit
 from mainstay.core.plan import JobEffect, RemoveRecords, RemoveTask, StartTask, StopTask, StoreOutputs
 from mainstay.core.unitspec import Sources
@@ -88,4 +90,7 @@ class JobExecutor:
             (name, entry): self._store.config_map_value(key[0], name, entry)
             for name, entry in config_maps_of(program)
         }
-        return Sources(config_maps, await read_secrets(self._kube, key[0], secrets_of(s.job, program)))
+        return Sources(
+            config_maps,
+            await read_secrets(self._kube, key[0], (*secrets_of(program), *secret_refs(s.spec.inputs))),
+        )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mainstay.core.snapshot import RunSnapshot
+from mainstay.core.unit import Unit
 
 
-def exit_words(s: RunSnapshot) -> str:
+def exit_words(unit: Unit) -> str:
     """How the last process ended, with the last lines of its stderr."""
-    end = s.unit.exit
+    end = unit.exit
     if end is None or (end.code is None and end.signal is None):
         how = "the process ended, how was not seen"
     elif end.signal is not None:
