@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from mainstay.cli import called
 from mainstay.cli.console import fail
 from mainstay.cli.home import Home
 from mainstay.cli.names import Kind, Ref
@@ -28,7 +29,11 @@ class Target:
     @property
     def here(self) -> bool:
         """It is about this home's own installation, not a cluster named in its place."""
-        return self.kubeconfig is None and self.context is None and self.home.exists
+        if not self.home.exists:
+            return False
+        if called.plugin():
+            return called.kubectls_own(self.home, self.kubeconfig, self.context)
+        return self.kubeconfig is None and self.context is None
 
     @property
     def embedded(self) -> bool:
@@ -37,12 +42,12 @@ class Target:
 
     def say(self, command: str) -> str:
         """A command to tell the user, with the namespace where it needs one."""
-        return f"mainstay {command}" + (f" -n {self.namespace}" if self.namespace != "default" else "")
+        return f"{called.me()} {command}" + (f" -n {self.namespace}" if self.namespace != "default" else "")
 
     @property
     def config_file(self) -> str | None:
-        """The named kubeconfig; otherwise the home's own where there is one; otherwise the usual ones."""
-        if self.kubeconfig is not None or self.context is not None:
+        """The named kubeconfig; otherwise the home's own where there is one; otherwise, and for kubectl, the usual ones."""
+        if self.kubeconfig is not None or self.context is not None or called.plugin():
             return self.kubeconfig
         return str(self.home.kubeconfig) if self.home.kubeconfig.exists() else None
 

@@ -7,14 +7,34 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+from mainstay.cli import called
+
+
+class Speaker(Console):
+    """Says our commands as the user calls us."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, with each command as it has to be said."""
+        super().print(*map(_spoken, objects), **options)
+
+
+def _spoken(words: Any) -> Any:
+    if isinstance(words, str):
+        return called.spoken(words)
+    if isinstance(words, Text) and (told := called.spoken(words.plain)) != words.plain:
+        words = words.copy()
+        words.plain = told
+    return words
+
+
+out = Speaker(highlight=False, soft_wrap=True)
+err = Speaker(stderr=True, highlight=False, soft_wrap=True)
 
 NEXT, MESSAGE = "NEXT", "MESSAGE"
 GAP = 3
@@ -56,7 +76,7 @@ class Rows:
 
     def add_row(self, *cells: str | Text) -> None:
         """One row; texts are shown as they are."""
-        self.rows.append([cell if isinstance(cell, Text) else Text(cell) for cell in cells])
+        self.rows.append([_spoken(cell if isinstance(cell, Text) else Text(cell)) for cell in cells])
 
     def without(self, *columns: str) -> Rows:
         """The same table without these columns."""

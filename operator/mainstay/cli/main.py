@@ -3,26 +3,60 @@
 from __future__ import annotations
 
 import sys
+from typing import Any, NoReturn
 
 INTERRUPTED = 130
+USAGE = 2
 _VALUED = ("-n", "--namespace", "--home", "--kubeconfig", "--context")
 
 
 def main() -> None:
     """Run the command; Ctrl-C ends it without a traceback."""
     try:
+        from mainstay.cli import called
+
         # As kubectl has it. The server's own dry run is kubectl's to ask for.
         sys.argv = [("--dry-run" if a == "--dry-run=client" else a) for a in sys.argv]
-        if len(sys.argv) > 1 and sys.argv[1].partition("=")[0] in _VALUED:
-            option = sys.argv[1:2] if "=" in sys.argv[1] else sys.argv[1:3]
+        first = sys.argv[1] if len(sys.argv) > 1 else ""
+        if first.partition("=")[0] in _VALUED:
+            option = sys.argv[1:2] if "=" in first else sys.argv[1:3]
             verb = sys.argv[1 + len(option) :] or ["VERB"]
-            sys.stderr.write(f"error: options go after the verb: mainstay {' '.join([*verb, *option])}\n")
-            sys.exit(2)
-        from mainstay.cli.app import app
-
-        app()
+            _misused(f"options go after the verb: {called.me()} {' '.join([*verb, *option])}")
+        if called.plugin() and first in called.MACHINE:
+            _misused(called.elsewhere(first))
+        command()(prog_name=called.me())
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def command() -> Any:
+    """The tree of verbs, in the words of who called us."""
+    import typer
+
+    from mainstay.cli import called
+    from mainstay.cli.app import app
+
+    tree: Any = typer.main.get_command(app)
+    tree.epilog = called.EPILOG
+    if not called.plugin():
+        return tree
+    tree.help = (
+        f"{tree.help}\n\nCluster and namespace are those of kubectl's current context; --context, --kubeconfig and -n "
+        f"go after the verb. Of this machine, and said as `mainstay VERB`: {', '.join(called.MACHINE)}."
+    )
+    for verb in called.MACHINE:
+        tree.commands.pop(verb, None)
+    for one in tree.commands.values():
+        one.help = called.spoken(one.help or "")
+        for parameter in one.params:
+            if told := getattr(parameter, "help", None):
+                parameter.help = called.spoken(told)
+    return tree
+
+
+def _misused(message: str) -> NoReturn:
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(USAGE)
 
 
 if __name__ == "__main__":

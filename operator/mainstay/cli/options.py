@@ -6,6 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from mainstay.cli import called
 from mainstay.cli.cluster import Target
 from mainstay.cli.console import fail
 from mainstay.cli.home import Home, HomeError
@@ -18,7 +19,22 @@ HomeOption = Annotated[
         show_default=False,
     ),
 ]
-NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the object.")]
+
+
+def _namespace(context: typer.Context, value: str) -> str:
+    """As kubectl's plugin: without -n the namespace of kubectl's context."""
+    said = context.get_parameter_source("namespace")
+    if not called.plugin() or (said is not None and said.name != "DEFAULT"):
+        return value
+    return called.namespace(context.params.get("kubeconfig"), context.params.get("context"))
+
+
+NamespaceOption = Annotated[
+    str, typer.Option("--namespace", "-n", help="Namespace of the object.", callback=_namespace)
+]
+AllNamespacesOption = Annotated[
+    bool, typer.Option("--all-namespaces", "-A", help="Of every namespace.", show_default=False)
+]
 KubeconfigOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--kubeconfig", help="Talk to this cluster instead of the home's.", show_default=False),

@@ -144,11 +144,11 @@ async def _control_plane(home: Home, system: Any) -> None:
 
 
 def _tools(home: Home, binaries: Binaries) -> None:
-    """Put the matching kubectl, and ourselves as its plugin, into the home's bin."""
+    """Put the matching kubectl, and ourselves as its plugin, with its completion, into the home's bin."""
     home.bin.mkdir(exist_ok=True)
     wanted = {"kubectl": binaries.kubectl}
     scripts = Path(sys.executable).parent
-    for name in ("mainstay", "kubectl-mainstay"):
+    for name in ("mainstay", "kubectl-mainstay", "kubectl_complete-mainstay"):
         if (scripts / name).exists():
             wanted[name] = scripts / name
     for name, target in wanted.items():
