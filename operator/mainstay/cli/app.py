@@ -14,11 +14,13 @@ from mainstay.cli.crds import crds
 from mainstay.cli.jobstate import cancel
 from mainstay.cli.logs import logs
 from mainstay.cli.operator import operator
+from mainstay.cli.ports import ports
 from mainstay.cli.resume import resume
 from mainstay.cli.rollback import rollback
+from mainstay.cli.stackverbs import OLDER, flush, restart
 from mainstay.cli.status import env, status
 from mainstay.cli.up import down, up
-from mainstay.cli.verbs import pause, restart, run, start
+from mainstay.cli.verbs import pause, run, start
 from mainstay.cli.verify import verify
 
 app = typer.Typer(
@@ -47,9 +49,11 @@ def root(
 
 _NAMES: dict[Callable[..., None], str] = {input_: "input"}
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "On this machine": (up, down, status, verify, env),
-    "Runs and jobs": (start, pause, resume, logs),
-    "Runs": (run, stop, restart, rollback, release),
+    "On this machine": (up, down, status, ports, verify, env),
+    "Runs, jobs and stacks": (start, pause, resume, logs),
+    "Runs and stacks": (stop, restart),
+    "Stacks": (flush,),
+    "Runs": (run, rollback, release),
     "Jobs": (input_, cancel),
     "Clusters": (operator, crds),
 }
@@ -57,3 +61,5 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
 for panel, commands in _PANELS.items():
     for command in commands:
         app.command(_NAMES.get(command), rich_help_panel=panel)(command)
+for word, command in OLDER.items():
+    app.command(word, hidden=True)(command)

@@ -78,7 +78,7 @@ def _merged(kubeconfig: str | None) -> dict[str, Any]:
     for file in files:
         try:
             with open(os.path.expanduser(file), encoding="utf-8") as text:
-                loaded = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+                loaded = yaml.safe_load(text)
             merged["current"] = merged["current"] or loaded.get("current-context") or ""
             for kind, inner in (("contexts", "context"), ("clusters", "cluster")):
                 for one in loaded.get(kind) or []:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from mainstay.cli import called
@@ -109,3 +110,13 @@ async def missing(kube: Kube, target: Target, wanted: Ref) -> str:
 async def get_run(kube: Kube, target: Target, name: str) -> Object:
     """Return the run, or end the command."""
     return await get(kube, target, Ref(Kind.RUN, name))
+
+
+async def everything(kube: Kube, plural: str) -> list[Object]:
+    """Every object of a kind; none where the cluster doesn't know the kind yet."""
+    try:
+        return [obj async for page in kube.pages(path(plural)) for obj in page["items"]]
+    except ApiError as error:
+        if error.code != HTTPStatus.NOT_FOUND:
+            raise
+        return []

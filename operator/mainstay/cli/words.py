@@ -67,3 +67,16 @@ def print_yaml(*objects: Object) -> None:
     import yaml
 
     typer.echo(yaml.safe_dump_all(objects, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def print_as(told: Any, output: str) -> None:
+    """Print what a table would tell, as `json` or `yaml`."""
+    import json
+
+    import typer
+    import yaml
+
+    if output == "json":
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        typer.echo(yaml.safe_dump(told, sort_keys=False, allow_unicode=True), nl=False)
