@@ -8,6 +8,7 @@ import yaml
 from tests.support.exchange import SAMPLES
 
 from mainstay.api.ports import PortPoolSpec
+from mainstay.api.servicestack import ServiceStackSpec
 from mainstay.api.strategy import StrategySpec
 from mainstay.api.strategylibrary import StrategyLibrarySpec
 from mainstay.api.strategyrun import StrategyRunSpec
@@ -17,6 +18,7 @@ MODELS = {
     "StrategyLibrary": StrategyLibrarySpec,
     "Strategy": StrategySpec,
     "PortPool": PortPoolSpec,
+    "ServiceStack": ServiceStackSpec,
 }
 OBJECTS = [
     pytest.param(document, id=f"{path.name}-{document['kind']}")
