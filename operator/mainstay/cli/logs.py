@@ -1,37 +1,46 @@
-"""`mainstay logs`: what a run or a task wrote, read from its files; nothing but the files is needed."""
+"""`mainstay logs`: what a run, a task or a service wrote, read from its files; nothing but the files is needed."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from time import sleep as pause
 from typing import IO, Annotated, Optional
 
 import typer
 
+from mainstay.cli import called, stacklogs
+from mainstay.cli.cluster import Target
 from mainstay.cli.console import fail, note
 from mainstay.cli.home import Home
-from mainstay.cli.names import Kind, Ref, ref
-from mainstay.cli.options import HomeOption, NamespaceOption, home_of
+from mainstay.cli.names import WORK, Kind, Ref, ref
+from mainstay.cli.options import ContextOption, HomeOption, KubeconfigOption, NamespaceOption, home_of
+from mainstay.cli.tails import POLL_SECONDS, print_files, print_new, print_tail
 from mainstay.core.names import unit_name
 from mainstay.runtime.process.unitdir import ScopeDir
 
-POLL_SECONDS = 0.1
-CHUNK = 1 << 16
+TAIL = 100
 PARTS = ("operator", "etcd", "kube-apiserver")
 """Of Mainstay itself; a run of such a name comes first."""
 
 
 def logs(
     name: Annotated[
-        str, typer.Argument(help="A run, or job/NAME; operator, etcd or kube-apiserver of Mainstay itself.")
-    ],
-    task: Annotated[
         Optional[str],  # noqa: UP045 - typer reads it at run time
         typer.Argument(
-            help="A task of the job. Without it: a list of those that have logs.", show_default=False
+            help="A run, job/NAME, stack/NAME or stack/NAME/SERVICE; operator, etcd or kube-apiserver of Mainstay "
+            "itself.",
+            show_default=False,
+        ),
+    ] = None,
+    part: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(
+            metavar="[TASK|SERVICE]",
+            help="A task of the job; without it, a list of those that have logs. A service of the stack; without it, "
+            "all of them, each line after its service's name.",
+            show_default=False,
         ),
     ] = None,
     follow: Annotated[
@@ -43,38 +52,93 @@ def logs(
             "--previous", "-p", help="What the process, or the attempt, before the present one wrote."
         ),
     ] = False,
-    tail: Annotated[int, typer.Option("--tail", help="Lines of each stream; -1 for all.")] = 100,
+    tail: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            "--tail",
+            help="Lines of each stream; -1 for all. Default: 100, and 10 for all services of a stack.",
+            show_default=False,
+        ),
+    ] = None,
+    supervisor: Annotated[
+        bool,
+        typer.Option(
+            "--supervisor", help="What the stack's supervisord wrote; without a name that of the runs."
+        ),
+    ] = False,
     system: Annotated[
         bool, typer.Option("--system", help="A part of Mainstay itself, also where a run has its name.")
     ] = False,
     namespace: NamespaceOption = "default",
     home: HomeOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
 ) -> None:
-    """Print what a run or a task wrote: its output here on standard output, its errors on standard error."""
+    """Print what a run, a task or a service wrote: its output here on standard output, its errors on standard error."""
     place = home_of(home)
-    one = ref(name)
+    _of_this_machine(Target(place, namespace, kubeconfig, context))
+    lines = TAIL if tail is None else tail
+    if supervisor:
+        _supervisor(place, namespace, name, lines, follow=follow)
+        return
+    if name is None:
+        fail("name what to read the logs of: a run, job/NAME or stack/NAME")
+    name, service = stacklogs.split(name)
+    if service is not None and part is not None:
+        fail(f"one service: {service} or {part}")
+    part = service or part
+    one = ref(name, (*WORK, Kind.STACK))
     if one.kind is Kind.JOB and not system:
-        _task_logs(place, namespace, one.name, task, follow, previous, tail)
+        _task_logs(place, namespace, one.name, part, follow, previous, lines)
         return
     if one.kind is Kind.BATCH:
         fail(f"{one} writes nothing itself; its jobs do: mainstay logs job/{one.name}-JOB TASK")
-    if task is not None:
-        fail(f"{name} is a run and has no tasks; a job is job/{name}")
-    directory = _directory(place, one.name, namespace, system=system)
+    if not system and (one.kind is Kind.STACK or _is_stack(place, namespace, one.name)):
+        if part is None and not previous:
+            stacklogs.all_services(place, namespace, one.name, tail, follow=follow)
+            return
+        if part is None:
+            fail(f"of which service? mainstay logs -p stack/{one.name}/SERVICE")
+        directory = stacklogs.one_service(place, namespace, one.name, part)
+    else:
+        if part is not None:
+            stacklogs.refuse_task(name, part)
+        directory = _directory(place, one.name, namespace, system=system)
     streams = _streams(directory)
     if previous:
-        _previous(place, directory, streams, tail)
+        _previous(place, directory, streams, lines)
         return
-    positions = [_print_tail(path, sink, tail) for path, sink in streams]
-    if not follow:
+    print_files(streams, lines, follow=follow)
+
+
+def _of_this_machine(target: Target) -> None:
+    """Refuse to show files of this machine as if they were another cluster's."""
+    other = target.kubeconfig is not None or target.context is not None or called.plugin()
+    if other and target.home.kubeconfig.exists() and not target.here:
+        fail(
+            f"logs are files on the machine that the programs run on. {target.home.root} on this one belongs to "
+            f"{called.server(str(target.home.kubeconfig), None)}, and you named another cluster"
+        )
+
+
+def _supervisor(home: Home, namespace: str, name: str | None, tail: int, *, follow: bool) -> None:
+    if name is None or name in ("runs", "jobs", "system"):
+        scope = ScopeDir(home.root, name or "runs")
+        stacklogs.supervisor(scope, f"the scope of {scope.name}", tail, follow=follow)
         return
-    try:
-        while True:
-            for index, (path, sink) in enumerate(streams):
-                positions[index] = _print_new(path, sink, positions[index])
-            pause(POLL_SECONDS)
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+    one = ref(stacklogs.split(name)[0], (*WORK, Kind.STACK))
+    if one.kind is Kind.JOB or one.kind is Kind.BATCH:
+        fail("jobs share a supervisor: mainstay logs --supervisor jobs")
+    if one.kind is Kind.RUN and not _is_stack(home, namespace, one.name):
+        fail("runs share a supervisor: mainstay logs --supervisor; that of a stack: stack/NAME --supervisor")
+    scope = stacklogs.scope_of(home, namespace, one.name)
+    stacklogs.supervisor(scope, f"stack/{one.name} in namespace {namespace}", tail, follow=follow)
+
+
+def _is_stack(home: Home, namespace: str, name: str) -> bool:
+    """Whether a bare name is no run's but a stack's."""
+    run = home.root / "scopes" / "runs" / "units" / unit_name(namespace, name)
+    return not run.is_dir() and name not in PARTS and stacklogs.here(home, namespace, name)
 
 
 def _task_logs(
@@ -86,7 +150,7 @@ def _task_logs(
         tasklogs.list_tasks(home, namespace, job)
         return
     directory = tasklogs.log_directory(home, namespace, job, task, previous=previous)
-    positions = [_print_tail(path, sink, tail) for path, sink in _streams(directory)]
+    positions = [print_tail(path, sink, tail) for path, sink in _streams(directory)]
     if not follow or previous:
         if not any(positions):
             before = [] if previous else tasklogs.attempts_before(home, namespace, job, task)
@@ -98,7 +162,7 @@ def _task_logs(
                 home, namespace, job, task, directory
             )  # before the last look at the present
             for index, (path, sink) in enumerate(_streams(directory)):
-                positions[index] = _print_new(path, sink, positions[index])
+                positions[index] = print_new(path, sink, positions[index])
             if later is not None:
                 directory, positions = later, [0, 0]
                 tasklogs.tell_attempt(directory)
@@ -159,56 +223,3 @@ def _previous(home: Home, directory: Path, streams: list[tuple[Path, IO[bytes]]]
             lines = file.read(max(0, end - first)).splitlines(keepends=True)
             sink.writelines(lines if tail < 0 else lines[len(lines) - min(tail, len(lines)) :])
             sink.flush()
-
-
-def _print_tail(path: Path, sink: IO[bytes], lines: int) -> int:
-    """Print the last lines; the position after them."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            start = 0 if lines < 0 else _start_of_tail(file, size, lines)
-            file.seek(start)
-            sink.write(file.read(size - start))
-            sink.flush()
-            return size
-    except FileNotFoundError:
-        return 0
-
-
-def _start_of_tail(file: IO[bytes], size: int, lines: int) -> int:
-    """Return where the last `lines` lines begin, reading backwards."""
-    found, position = 0, size
-    for block_start, block in _blocks_backwards(file, size):
-        at = len(block)
-        while (at := block.rfind(b"\n", 0, at)) >= 0:
-            position = block_start + at + 1
-            if position < size:
-                found += 1
-            if found >= lines:
-                return position
-    return 0
-
-
-def _blocks_backwards(file: IO[bytes], size: int) -> Iterator[tuple[int, bytes]]:
-    end = size
-    while end > 0:
-        start = max(0, end - CHUNK)
-        file.seek(start)
-        yield start, file.read(end - start)
-        end = start
-
-
-def _print_new(path: Path, sink: IO[bytes], position: int) -> int:
-    """Print what was added since; from the start where the file was rotated under us."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size < position:
-                position = 0
-            if size > position:
-                file.seek(position)
-                sink.write(file.read(size - position))
-                sink.flush()
-            return size
-    except FileNotFoundError:
-        return 0

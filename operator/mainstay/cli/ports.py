@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import typer
 from rich.text import Text
 
 from mainstay.api.servicestack import PortState
@@ -71,9 +70,11 @@ def ports_of(objects: dict[str, list[Object]], target: Target) -> list[dict[str,
         leased[spec["port"]] = spec["holder"]["uid"]
         rows.append(_leased(spec, by_uid.get(spec["holder"]["uid"])))
     for stack in objects[STACKS]:
-        for service in stack["spec"]["services"]:
-            if (port := service.get("port")) and leased.get(port) != stack["metadata"]["uid"]:
-                rows.append(_assigned(stack, service["name"], port))
+        rows += [
+            _assigned(stack, service["name"], service["port"])
+            for service in stack["spec"]["services"]
+            if service.get("port") and leased.get(service["port"]) != stack["metadata"]["uid"]
+        ]
     if target.here:
         _look(target, rows)
     return sorted(rows, key=lambda row: (not row["problem"], row["port"]))
