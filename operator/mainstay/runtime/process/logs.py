@@ -24,6 +24,10 @@ def rotate(path: str, size: int = BYTES, backups: int = BACKUPS) -> bool:
             return False
     except OSError:
         return False
+    number = backups + 1
+    while os.path.exists(f"{path}.{number}"):  # of a time when more were kept
+        os.unlink(f"{path}.{number}")
+        number += 1
     for number in range(backups - 1, 0, -1):
         if os.path.exists(f"{path}.{number}"):
             os.replace(f"{path}.{number}", f"{path}.{number + 1}")
@@ -84,6 +88,7 @@ class Rotator(Periodic):
         self._scope = scope
         self._growing = growing
         self._every = every
+        self.size, self.backups = BYTES, BACKUPS
         super().__init__("rotate logs", EVERY_SECONDS, lambda: asyncio.to_thread(self.once))
 
     def once(self) -> None:
@@ -91,4 +96,4 @@ class Rotator(Periodic):
         drop_oldest(self._scope, directories=self._every)
         for logs in self._growing(self._scope):
             for stream in ("stdout.log", "stderr.log"):
-                rotate(f"{logs}/{stream}")
+                rotate(f"{logs}/{stream}", self.size, self.backups)

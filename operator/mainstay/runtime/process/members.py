@@ -182,6 +182,20 @@ def members(unit: UnitDir, scan: Scan, leader: ProcessId | None) -> set[ProcessI
     return {scan.process(pid) for pid in found}
 
 
+def of_scope(scope: ScopeDir, scan: Scan) -> dict[ProcessId, str]:
+    """Every living process of any unit of this scope → the unit, also of units whose files were deleted."""
+    prefix = scope.name + "/"
+    names = {mark.removeprefix(prefix) for mark in scan.by_name if mark.startswith(prefix)}
+    found: dict[ProcessId, str] = {}
+    for name in sorted(names | set(scope.unit_names())):
+        if UNIT_NAME.fullmatch(name):
+            unit = scope.unit(name)
+            leader = unit.leader()
+            for one in members(unit, scan, leader.process if leader is not None else None):
+                found.setdefault(one, name)
+    return found
+
+
 def members_remembered(unit: UnitDir, scan: Scan, leader: ProcessId | None) -> set[ProcessId]:
     """As `members`, before signals: who is provable by descent only is written down first."""
     found = members(unit, scan, leader)

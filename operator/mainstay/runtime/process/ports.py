@@ -110,10 +110,15 @@ def describe(found: Iterable[Listener]) -> Mapping[int, str]:
         return words
     for pid in proc.pids():
         for inode in wanted.keys() & sockets_of(pid):
-            words.setdefault(wanted[inode].port, f"pid {pid} ({_command(pid)})")
+            words.setdefault(wanted[inode].port, process_words(pid))
     for one in wanted.values():
         words.setdefault(one.port, f"uid {one.uid}, pid unknown")
     return words
+
+
+def process_words(pid: int) -> str:
+    """A process as people know it: `pid 812 (nginx)`."""
+    return f"pid {pid} ({_command(pid)})"
 
 
 def _command(pid: int) -> str:
@@ -122,8 +127,11 @@ def _command(pid: int) -> str:
     return "?"
 
 
-def bindable(port: int) -> bool:
-    """Whether a program could listen on this port of every address; TIME_WAIT doesn't matter."""
+def bindable(port: int, *, listen: bool = True) -> bool:
+    """Whether a program could listen on this port of every address; TIME_WAIT doesn't matter.
+
+    Without `listen` it is bound only, which is in nobody's way who sets SO_REUSEADDR and starts to listen just now.
+    """
     for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - the strictest bind
         try:
             probe = socket.socket(family, socket.SOCK_STREAM)
@@ -135,7 +143,8 @@ def bindable(port: int) -> bool:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((address, port))
-                probe.listen(1)
+                if listen:
+                    probe.listen(1)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     return False

@@ -244,7 +244,8 @@ class ProcessRuntime:
                 raise
             return await self._batcher.add(unit.name, reread=True, start=start)
         except RuntimeUnavailableError:
-            await self._scope.ensure()  # it was dead or hung, or is being replaced just now
+            if await self._scope.ensure():  # it was dead or hung, or is being replaced just now
+                self._watch.renewed()
             return await self._batcher.add(unit.name, reread=True, start=start)
 
     # -- stopping, pausing -----------------------------------------------------------------------

@@ -78,9 +78,10 @@ class Scope:
         self.dir = directory
         self._conf = CONF.format(uid=os.getuid()) + programs
         self.home_id = home_id
+        self.mark = f"{home_id}/{directory.name}"  # MAINSTAY_SCOPE
         self.supervisor = Supervisor(directory.socket)
         self.process: ProcessId | None = None  # supervisord, once seen
-        self._ensuring = asyncio.Lock()
+        self.ensuring = asyncio.Lock()  # held while it is launched, or ended
         self.python = os.path.realpath(sys.executable)
         self.fence_module = ""
 
@@ -122,27 +123,24 @@ class Scope:
 
     async def ensure(self) -> bool:
         """Have a supervisord that answers. True if a new one was started."""
-        async with self._ensuring:
-            if await self._answers():
+        async with self.ensuring:
+            if await self.answers():
                 return False
             deadline = proc.boottime() + START_SECONDS
             while True:
-                lock = os.open(self.dir.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    os.close(lock)
-                    if await self._answers() or await self._end_holder():
-                        return False
-                else:
+                lock = self.try_lock()
+                if lock is not None:
                     await self._launch(lock)
                     break
+                if await self.answers() or await self._end_holder():
+                    return False
                 if proc.boottime() > deadline:
                     raise RuntimeUnavailableError(f"the lock {self.dir.lock} is held by an unknown process")
             await self._wait_answer(deadline)
             return True
 
-    async def _answers(self, timeout: float = 5.0) -> bool:
+    async def answers(self, timeout: float = 5.0) -> bool:
+        """Whether supervisord answers now; `process` is then the one that did."""
         if not os.path.exists(self.dir.socket):
             return False
         if self.process is not None and (seen := proc.look(self.process)) is not None and seen.state in "Tt":
@@ -165,7 +163,7 @@ class Scope:
             return False
         patience = proc.boottime() + HUNG_SECONDS
         while (seen := proc.look(holder)) is not None and seen.state not in "Tt":
-            if await self._answers(timeout=2.0):
+            if await self.answers(timeout=2.0):
                 return True
             age = proc.boottime() - seen.start_ticks / os.sysconf("SC_CLK_TCK")
             grown = age > YOUNG_SECONDS or holder == self.process  # it had its socket, and lost it
@@ -194,6 +192,16 @@ class Scope:
                     return found
         return None
 
+    def try_lock(self) -> int | None:
+        """The scope's lock, for the caller to close; None while somebody holds it."""
+        lock = os.open(self.dir.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            return None
+        return lock
+
     def _lock_is_free(self) -> bool:
         """Whether nobody holds the scope's lock: who was launched has ended."""
         lock = os.open(self.dir.lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -208,7 +216,7 @@ class Scope:
     async def _launch(self, lock: int) -> None:
         kept = ("HOME", "USER", "LOGNAME", "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
         env = {name: os.environ[name] for name in kept if name in os.environ}
-        env["MAINSTAY_SCOPE"] = f"{self.home_id}/{self.dir.name}"
+        env["MAINSTAY_SCOPE"] = self.mark
         try:
             with effects.effect("launch supervisord"):
                 launcher = await asyncio.create_subprocess_exec(
@@ -224,8 +232,8 @@ class Scope:
             raise RuntimeUnavailableError(f"supervisord's launcher ended with code {code}")
 
     async def _wait_answer(self, deadline: float) -> None:
-        while not await self._answers(timeout=2.0):
-            if self._lock_is_free() and not await self._answers(timeout=2.0):
+        while not await self.answers(timeout=2.0):
+            if self._lock_is_free() and not await self.answers(timeout=2.0):
                 errors = records.read(f"{self.dir.path}/supervisord.err") or b""
                 lines = errors.decode(errors="replace").strip().splitlines()
                 raise RuntimeUnavailableError(
@@ -237,7 +245,7 @@ class Scope:
 
     async def shut_down(self) -> None:
         """End supervisord gracefully. Its units must be gone: it would TERM them."""
-        if not await self._answers():
+        if not await self.answers():
             return
         process = self.process
         with effects.effect("supervisord shutdown"):

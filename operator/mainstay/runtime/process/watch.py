@@ -103,6 +103,8 @@ class Watch:
         self._inotify: Inotify | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._new = False  # a new supervisord has not been looked after yet
+        self.on_change: Callable[[], None] | None = None  # of any unit, or of supervisord itself
 
     # -- the stream ------------------------------------------------------------------------------
 
@@ -122,15 +124,26 @@ class Watch:
 
     def tell(self, name: str) -> None:
         """This unit may have changed."""
+        self._told()
         for queue in self._queues:
             if name not in self._pending[queue]:
                 self._pending[queue].add(name)
                 queue.put_nowait(name)
 
     def tell_all(self) -> None:
-        """Any unit may have changed."""
+        """Any unit may have changed, or supervisord: that is told even if there are no units."""
+        self._told()
         for name in self._all_names():
             self.tell(name)
+
+    def _told(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
+
+    def renewed(self) -> None:
+        """Somebody has started a new supervisord: look after it as if the guard had."""
+        self._new = True
+        self._wake.set()
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -263,15 +276,17 @@ class Watch:
                     await self._wake.wait()
             self._wake.clear()
             healthy = self._looks_healthy()
-            if healthy and proc.boottime() - last_ping < PING_SECONDS:
+            if healthy and not self._new and proc.boottime() - last_ping < PING_SECONDS:
                 continue
             last_ping = proc.boottime()
             try:
-                if await self._scope.ensure():
+                self._new = await self._scope.ensure() or self._new
+                if self._new:
                     self.tell_all()
                     for name in self._all_names():
                         self.follow(name)
                     await self._replaced()
+                    self._new = False
                 delay = 0.05
             except Exception:
                 await asyncio.sleep(delay)
@@ -301,4 +316,5 @@ class Watch:
         self._release(watched)
         if self._supervisord is watched:
             self._supervisord = None
+        self._told()
         self._wake.set()

@@ -1,0 +1,78 @@
+"""Ending one scope's supervisord on purpose: it signals none of its programs, and no stale file stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+
+from mainstay.runtime import effects
+from mainstay.runtime.base import ProcessId, RuntimeUnavailableError
+from mainstay.runtime.process import members, proc, records
+from mainstay.runtime.process.observe import Scans
+from mainstay.runtime.process.scope import Scope
+from mainstay.runtime.process.stopping import wait_gone
+
+LOCK_SECONDS = 10.0  # for a launcher between fork and exec to become a supervisord, or to end
+KILL_SECONDS = 10.0  # for the kernel to end what was killed
+ANSWER_SECONDS = 2.0
+
+
+@contextlib.asynccontextmanager
+async def ended(scope: Scope, scans: Scans, *, seconds: float, force: bool = False) -> AsyncIterator[None]:
+    """End supervisord; for the length of the block nobody can start a new one.
+
+    That nobody holds the scope's lock is proven by holding it, so the files that are removed then are stale.
+    Raises RuntimeUnavailableError if the lock can't be had.
+    """
+    async with scope.ensuring:
+        if not os.path.isdir(scope.dir.path):
+            yield
+            return
+        lock = await _take_lock(scope, scans, seconds, force)
+        try:
+            records.discard(scope.dir.socket)
+            records.discard(f"{scope.dir.path}/supervisord.pid")
+            yield
+        finally:
+            os.close(lock)
+
+
+async def _take_lock(scope: Scope, scans: Scans, seconds: float, force: bool) -> int:
+    deadline = proc.boottime() + LOCK_SECONDS
+    while (lock := scope.try_lock()) is None:
+        holder = scope.holder()
+        if holder is not None and proc.environ(holder.pid).get(members.SCOPE) == scope.mark:
+            await _end(scope, scans, holder, seconds, force)
+            continue
+        # A launcher between fork and exec, or another operator that has just looked whether the lock is free.
+        if proc.boottime() > deadline:
+            raise RuntimeUnavailableError(f"the lock {scope.dir.lock} is held by an unknown process")
+        await asyncio.sleep(0.01)
+    return lock
+
+
+async def _end(scope: Scope, scans: Scans, process: ProcessId, seconds: float, force: bool) -> None:
+    until = proc.boottime() + seconds
+    if not force and await _would_end_alone(scans, process):
+        with contextlib.suppress(RuntimeUnavailableError):
+            if await scope.answers(min(ANSWER_SECONDS, seconds)) and scope.process == process:
+                with effects.effect("supervisord shutdown"):
+                    left = max(0.01, until - proc.boottime())
+                    await scope.supervisor.call("supervisor.shutdown", timeout=left)
+                await wait_gone(process, max(0.01, until - proc.boottime()))
+    if proc.look(process) is not None:
+        proc.send(process, signal.SIGKILL)
+        if not await wait_gone(process, KILL_SECONDS):
+            raise RuntimeUnavailableError(f"supervisord (pid {process.pid}) was killed, and hasn't ended yet")
+
+
+async def _would_end_alone(scans: Scans, process: ProcessId) -> bool:
+    """Whether it executes, and has no child: shutting down it would TERM its programs, which nobody asked for."""
+    seen = proc.look(process)
+    if seen is None or seen.stopped:
+        return False
+    scan = await scans.fresh()
+    return not scan.children.get(process.pid)
