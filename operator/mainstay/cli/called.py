@@ -15,7 +15,8 @@ MACHINE = ("up", "down", "verify", "env", "operator")
 """Verbs of this machine, not of the cluster that kubectl talks to: the plugin leaves them to `mainstay`."""
 
 EPILOG = (
-    "Exit codes: 0 done; 1 failed, refused, not found, or not so within --timeout; 2 wrong usage; 130 Ctrl-C."
+    "Exit codes: 0 done; 1 failed, refused, not found, or not so within --timeout; 2 wrong usage; 130 Ctrl-C.\n\n"
+    "Also understood, of a stack: master or full, quick, emergency or force; and help."
 )
 _COMMAND = re.compile(rf"(?<![\w/.-])(?<!kubectl )mainstay(?= (?!(?:{'|'.join(MACHINE)})\b)[a-z-])")
 

@@ -112,10 +112,10 @@ async def get_run(kube: Kube, target: Target, name: str) -> Object:
     return await get(kube, target, Ref(Kind.RUN, name))
 
 
-async def everything(kube: Kube, plural: str) -> list[Object]:
-    """Every object of a kind; none where the cluster doesn't know the kind yet."""
+async def everything(kube: Kube, plural: str, namespace: str = "") -> list[Object]:
+    """Every object of a kind, or of that namespace; none where the cluster doesn't know the kind yet."""
     try:
-        return [obj async for page in kube.pages(path(plural)) for obj in page["items"]]
+        return [obj async for page in kube.pages(path(plural, namespace)) for obj in page["items"]]
     except ApiError as error:
         if error.code != HTTPStatus.NOT_FOUND:
             raise

@@ -84,11 +84,12 @@ def runs(names: Iterable[str], verb: str) -> list[str]:
     found = refs(names)
     for one in found:
         if one.kind is not Kind.RUN:
-            _refuse(one, verb)
+            refuse(one, verb)
     return [one.name for one in found]
 
 
-def _refuse(one: Ref, verb: str) -> NoReturn:
+def refuse(one: Ref, verb: str) -> NoReturn:
+    """End a command that is for runs and stacks, with what to say instead."""
     ways = {
         "restart": [
             ("resume", "goes on after what is completed, and repeats nothing of it"),
@@ -99,4 +100,4 @@ def _refuse(one: Ref, verb: str) -> NoReturn:
         ],
     }
     lines = "".join(f"\n  mainstay {word} {one}   {what}" for word, what in ways.get(verb, []))
-    fail(f"{verb} is for runs, and {one} is a {one.kind.word}" + (f":{lines}" if lines else ""))
+    fail(f"{verb} is for runs and stacks, and {one} is a {one.kind.word}" + (f":{lines}" if lines else ""))

@@ -52,7 +52,7 @@ NoTimeoutOption = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(
         "--timeout",
-        help="Seconds to wait at most. Default: 60 for runs, no limit for jobs.",
+        help="Seconds to wait at most. Default: 60 for runs and stacks, no limit for jobs.",
         show_default=False,
     ),
 ]

@@ -21,7 +21,7 @@ from mainstay.cli.jobs import (
     no_resume,
     phase_of,
 )
-from mainstay.cli.names import Kind, Ref, refs
+from mainstay.cli.names import Kind, Ref
 from mainstay.cli.options import (
     ContextOption,
     DryRunOption,
@@ -31,6 +31,7 @@ from mainstay.cli.options import (
     NoTimeoutOption,
     target_of,
 )
+from mainstay.cli.stacks import parse, settle
 from mainstay.cli.verbs import set_state
 from mainstay.shell.kube import BATCHES, ApiError, Kube, Object, path
 
@@ -77,9 +78,8 @@ def resume(
     A job (raises spec.resumeNonce) repeats nothing that is completed; --dry-run tells what would run again.
     """
     target = target_of(home, namespace, kubeconfig, context)
-    wanted = refs(names)
-    by_kind = {kind: [one for one in wanted if one.kind is kind] for kind in Kind}
-    _options_fit(by_kind, tasks, jobs)
+    _options_fit(_by_kind(parse(names, "resume")), tasks, jobs)
+    by_kind = _by_kind(settle(target, names, "resume"))
     if bots := [one.name for one in by_kind[Kind.RUN]]:
         seconds = RUN_SECONDS if timeout is None else timeout
         set_state(target, bots, "Running", wait is not False, seconds, dry_run)
@@ -90,6 +90,10 @@ def resume(
                 kube, target, by_kind, _list(tasks), _list(jobs), bool(wait), timeout, dry_run
             ),
         )
+
+
+def _by_kind(wanted: list[Ref]) -> dict[Kind, list[Ref]]:
+    return {kind: [one for one in wanted if one.kind is kind] for kind in Kind}
 
 
 def _options_fit(by_kind: dict[Kind, list[Ref]], tasks: str | None, jobs: str | None) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shlex
-from http import HTTPStatus
 from typing import Annotated, Any, Optional
 
 import typer
 from rich.text import Text
 
-from mainstay.cli.cluster import Target, call, connection, get
+from mainstay.cli.cluster import Target, call, connection, everything, get
 from mainstay.cli.console import Rows, fail, note, out, show, table
 from mainstay.cli.names import Kind, Ref, ref
 from mainstay.cli.options import (
+    AllNamespacesOption,
     ContextOption,
     HomeOption,
     KubeconfigOption,
@@ -24,14 +23,16 @@ from mainstay.cli.options import (
     home_of,
     target_of,
 )
-from mainstay.cli.words import age, condition, one_line
+from mainstay.cli.words import age, condition, one_line, print_as
 from mainstay.core.unit import GONE, UnitState
 from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.shell.kube import (
     BATCHES,
     JOBS,
     LIBRARIES,
+    RESTARTS,
     RUNS,
+    STACKS,
     STRATEGIES,
     ApiError,
     ApiUnavailableError,
@@ -57,33 +58,40 @@ def env(home: HomeOption = None) -> None:
 
 
 def status(
+    asked: typer.Context,
     name: Annotated[
         Optional[str],  # noqa: UP045 - typer reads it at run time
         typer.Argument(
-            help="One run, job/NAME, batch/NAME, strategy/NAME or library/NAME, in depth. Default: everything.",
+            help="One run, stack/NAME, srestart/NAME, job/NAME, batch/NAME, strategy/NAME or library/NAME, in depth. "
+            "Default: everything.",
             show_default=False,
         ),
     ] = None,
     namespace: NamespaceOption = "default",
+    everywhere: AllNamespacesOption = False,
     home: HomeOption = None,
     output: OutputOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Show the parts of Mainstay on this machine, every run, job, batch and library, what is wrong and what to do next."""
+    """Show the parts of Mainstay on this machine, every run, stack, job, batch and library, what is wrong and what to do next."""
     if output not in (None, "json", "yaml"):
         fail(f"-o {output}: json or yaml")
     target = target_of(home, namespace, kubeconfig, context)
     if name is not None:
-        _one(target, ref(name, tuple(Kind)), output)
+        if everywhere:
+            fail(f"-A goes without a name; -n names the namespace of {name}")
+        _one(target, ref(name, tuple(Kind)), output, bare="/" not in name)
         return
     if not target.home.exists:
         fail(f"{target.home.root} is not in use; `mainstay up` starts there")
     from mainstay.cli import health
 
-    told, objects = asyncio.run(_status(target))
+    source = asked.get_parameter_source("namespace")
+    alone = namespace if not everywhere and source is not None and source.name == "COMMANDLINE" else None
+    told, objects = asyncio.run(_status(target, alone))
     if output is not None:
-        _print(told, output)
+        print_as(told, output)
         return
     measured = f"   metrics: {told['metrics']}" if told["metrics"] else ""
     out.print(f"home: {told['home']}   api: {told['api']}{measured}")
@@ -106,7 +114,13 @@ def status(
     if told["runs"]:
         show(_table(told["runs"], target.namespace))
     elif not any(objects.values()):
-        out.print("no runs, jobs or batches yet")
+        where = f" in namespace {alone}; -A shows every namespace" if alone else " yet"
+        out.print(f"no runs, stacks, jobs or batches{where}")
+    from mainstay.cli import stackstate
+
+    for rows in stackstate.glance(target, objects[STACKS], objects[RESTARTS]):
+        out.print()
+        show(rows)
     if objects[LIBRARIES] or objects[STRATEGIES]:
         from mainstay.cli import strategies
 
@@ -121,21 +135,17 @@ def status(
         raise typer.Exit(1)
 
 
-def _print(told: Any, output: str) -> None:
-    if output == "json":
-        typer.echo(json.dumps(told, indent=2))
-    else:
-        import yaml
-
-        typer.echo(yaml.safe_dump(told, sort_keys=False), nl=False)
-
-
-def _one(target: Target, wanted: Ref, output: str | None) -> None:
-    """One object in depth; with -o as it is."""
-    from mainstay.cli import jobtree, strategies
+def _one(target: Target, named: Ref, output: str | None, *, bare: bool) -> None:
+    """One object in depth; with -o as it is. A bare name is a stack, where there is no run of it."""
+    from mainstay.cli import jobtree, restartstate, stackstate, strategies
     from mainstay.cli.jobs import jobs_of
+    from mainstay.cli.stacks import run_or_stack
 
-    async def work(kube: Kube) -> tuple[Object, dict[str, Object]]:
+    async def work(kube: Kube) -> tuple[Ref, Object, dict[str, Object]]:
+        wanted = await run_or_stack(kube, target, named.name) if bare else named
+        return wanted, *await found(kube, wanted)
+
+    async def found(kube: Kube, wanted: Ref) -> tuple[Object, dict[str, Object]]:
         if wanted.kind is Kind.STRATEGY:
             obj = await strategies.find(kube, target, wanted)
             return obj, await strategies.users_of(kube, obj)
@@ -145,12 +155,14 @@ def _one(target: Target, wanted: Ref, output: str | None) -> None:
                 return obj, await jobs_of(kube, target, obj)
             case Kind.LIBRARY:
                 return obj, await strategies.strategies_of(kube, obj)
+            case Kind.STACK:
+                return obj, await stackstate.restarts_for(kube, obj)
         return obj, {}
 
-    obj, children = call(target, work)
+    wanted, obj, children = call(target, work)
     if output is not None:
         obj["metadata"].pop("managedFields", None)
-        _print(obj, output)
+        print_as(obj, output)
         return
     match wanted.kind:
         case Kind.JOB:
@@ -161,6 +173,10 @@ def _one(target: Target, wanted: Ref, output: str | None) -> None:
             strategies.show_strategy(obj, children)
         case Kind.LIBRARY:
             strategies.show_library(target, obj, children)
+        case Kind.STACK:
+            stackstate.show_stack(target, obj, children)
+        case Kind.RESTART:
+            restartstate.show_restart(target, obj)
         case Kind.RUN:
             show(_table([_row(obj)], target.namespace))
             strategies.show_of_run(obj)
@@ -186,12 +202,13 @@ def _show_jobs(target: Target, batches: list[Object], jobs: list[Object]) -> Non
         )
 
 
-async def _status(target: Target) -> tuple[dict[str, Any], dict[str, list[Object]]]:
-    """What is told, and the objects beside runs that it was told of, by plural."""
-    from mainstay.cli import strategies, system
+async def _status(target: Target, alone: str | None) -> tuple[dict[str, Any], dict[str, list[Object]]]:
+    """What is told, and the objects beside runs that it was told of, by plural; with `alone` of that namespace."""
+    from mainstay.cli import stackstate, strategies, system
     from mainstay.cli.jobtree import summary
 
-    objects: dict[str, list[Object]] = {plural: [] for plural in (BATCHES, JOBS, LIBRARIES, STRATEGIES)}
+    plurals = (BATCHES, JOBS, LIBRARIES, STRATEGIES, STACKS, RESTARTS)
+    objects: dict[str, list[Object]] = {plural: [] for plural in plurals}
     told: dict[str, Any] = {
         "home": str(target.home.root),
         "api": _server(target),
@@ -206,13 +223,14 @@ async def _status(target: Target) -> tuple[dict[str, Any], dict[str, list[Object
     try:
         async with connection(target) as kube:
             for plural in objects:
-                objects[plural] = await _all(kube, plural)
+                objects[plural] = await everything(kube, plural, alone or "")
             told["batches"] = [summary(batch) for batch in objects[BATCHES]]
             told["jobs"] = [summary(job) for job in objects[JOBS]]
             told["libraries"] = [
                 strategies.summary(library, objects[STRATEGIES]) for library in objects[LIBRARIES]
             ]
-            told["runs"] = [run async for run in _runs(kube, None)]
+            told["stacks"] = [stackstate.summary(stack, objects[RESTARTS]) for stack in objects[STACKS]]
+            told["runs"] = [run async for run in _runs(kube, alone)]
     except ApiUnavailableError:
         told["problem"] = "the API server does not answer"
     except ApiError as error:
@@ -220,16 +238,6 @@ async def _status(target: Target) -> tuple[dict[str, Any], dict[str, list[Object
     except Exception as error:
         told["problem"] = f"the API server can't be reached: {one_line(str(error))[:200]}"
     return told, objects
-
-
-async def _all(kube: Kube, plural: str) -> list[Object]:
-    """Every object of a kind; none where the cluster doesn't know the kind yet."""
-    try:
-        return [obj async for page in kube.pages(path(plural)) for obj in page["items"]]
-    except ApiError as error:
-        if error.code != HTTPStatus.NOT_FOUND:
-            raise
-        return []
 
 
 async def parts_of(target: Target) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""start, pause, restart: a change of spec, and nothing else. And `run`, which makes a run."""
+"""start, pause: a change of spec, and nothing else. And `run`, which makes a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mainstay.cli.cluster import Target, call, get_run
 from mainstay.cli.console import fail, note, out
 from mainstay.cli.health import operator_trouble
 from mainstay.cli.jobstate import set_job_state
-from mainstay.cli.names import Kind, refs, runs
+from mainstay.cli.names import Kind
 from mainstay.cli.options import (
     ContextOption,
     DryRunOption,
@@ -27,6 +27,7 @@ from mainstay.cli.options import (
     WaitOption,
     target_of,
 )
+from mainstay.cli.stacks import set_stack_state, settle
 from mainstay.cli.words import condition, one_line, print_yaml
 from mainstay.core import reasons
 from mainstay.shell.kube import RUNS, ApiError, Kube, Object, path
@@ -37,20 +38,29 @@ STAY_SECONDS = 1.0
 CRASHING_SECONDS = 3.0
 """How long a command waits for a program that ends by itself again and again."""
 
-Names = Annotated[list[str], typer.Argument(help="Names of StrategyRuns.", metavar="NAME...")]
 AnyNames = Annotated[list[str], typer.Argument(help="Runs by name; job/NAME, batch/NAME.", metavar="NAME...")]
 SomeWaitOption = Annotated[
     Optional[bool],  # noqa: UP045 - typer reads it at run time
     typer.Option(
         "--wait/--no-wait",
-        help="Wait until the state is reached. Default: for runs, not for jobs.",
+        help="Wait until the state is reached. Default: for runs and stacks, not for jobs.",
         show_default=False,
     ),
 ]
 RUN_SECONDS = 60.0
 
 
-def _state_verb(name: str, state: str, of_jobs: str, told: str) -> Callable[..., None]:
+StartedNames = Annotated[
+    list[str],
+    typer.Argument(
+        help="Runs and stacks by name; run/NAME, stack/NAME, job/NAME, batch/NAME.", metavar="NAME..."
+    ),
+]
+
+
+def _state_verb(
+    name: str, state: str, of_jobs: str, told: str, names_are: Any = AnyNames
+) -> Callable[..., None]:
     """Make the command that asks for a state, of jobs and batches for `of_jobs`; `told` is its help."""
 
     def verb(
@@ -64,14 +74,18 @@ def _state_verb(name: str, state: str, of_jobs: str, told: str) -> Callable[...,
         context: ContextOption = None,
     ) -> None:
         target = target_of(home, namespace, kubeconfig, context)
-        wanted = refs(names)
+        wanted = settle(target, names, name)
         if bots := [one.name for one in wanted if one.kind is Kind.RUN]:
             seconds = RUN_SECONDS if timeout is None else timeout
             set_state(target, bots, state, wait is not False, seconds, dry_run)
-        if others := [one for one in wanted if one.kind is not Kind.RUN]:
+        if stacks := [one.name for one in wanted if one.kind is Kind.STACK]:
+            seconds = RUN_SECONDS if timeout is None else timeout
+            set_stack_state(target, stacks, state, wait is not False, seconds, dry_run)
+        if others := [one for one in wanted if one.kind in (Kind.JOB, Kind.BATCH)]:
             set_job_state(target, others, of_jobs, bool(wait), timeout, dry_run)
 
     verb.__name__, verb.__doc__ = name, told
+    verb.__annotations__["names"] = names_are
     return verb
 
 
@@ -79,7 +93,8 @@ start = _state_verb(
     "start",
     "Running",
     "Running",
-    "Start stopped runs, and suspended jobs (spec.state: Running). One that runs already is left alone.",
+    "Start stopped runs and stacks, and suspended jobs (spec.state: Running). One that runs already is left alone.",
+    StartedNames,
 )
 pause = _state_verb(
     "pause",
@@ -90,30 +105,16 @@ pause = _state_verb(
 )
 
 
-def restart(
-    names: Names,
-    namespace: NamespaceOption = "default",
-    wait: WaitOption = True,
-    timeout: TimeoutOption = 60,
-    dry_run: DryRunOption = False,
-    home: HomeOption = None,
-    kubeconfig: KubeconfigOption = None,
-    context: ContextOption = None,
-) -> None:
-    """Restart runs once (raises spec.restartNonce): one stop, one start, same port and run id."""
-    wanted = runs(names, "restart")
-    target = target_of(home, namespace, kubeconfig, context)
+def restart_run(target: Target, name: str, wait: bool, timeout: float, dry_run: bool) -> None:
+    """Ask for one restart of a run, and wait for it."""
 
     async def work(kube: Kube) -> None:
-        for name in wanted:
-            obj = await get_run(kube, target, name)
-            if obj["spec"].get("state") == "Stopped":
-                note(f"{name} is stopped, there is nothing to restart; `mainstay start {name}` starts it")
-                continue
-            nonce = int(obj["spec"].get("restartNonce") or 0) + 1
-            await change(
-                kube, target, name, {"restartNonce": nonce}, "restart asked for", wait, timeout, dry_run
-            )
+        obj = await get_run(kube, target, name)
+        if obj["spec"].get("state") == "Stopped":
+            note(f"{name} is stopped, there is nothing to restart; `mainstay start {name}` starts it")
+            return
+        nonce = int(obj["spec"].get("restartNonce") or 0) + 1
+        await change(kube, target, name, {"restartNonce": nonce}, "restart asked for", wait, timeout, dry_run)
 
     call(target, work)
 

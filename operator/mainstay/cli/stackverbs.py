@@ -1,0 +1,184 @@
+"""restart, flush, and the older words for a restart of a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Optional
+
+import typer
+
+from mainstay.cli.cluster import Target
+from mainstay.cli.console import fail
+from mainstay.cli.names import Kind, Ref
+from mainstay.cli.options import (
+    ContextOption,
+    DryRunOption,
+    HomeOption,
+    KubeconfigOption,
+    NamespaceOption,
+    target_of,
+)
+from mainstay.cli.stackrestart import Wish, mode, restart_stack
+from mainstay.cli.stacks import parse, settle, stack_name
+from mainstay.cli.verbs import RUN_SECONDS, restart_run
+
+Names = Annotated[
+    Optional[list[str]],  # noqa: UP045 - typer reads it at run time
+    typer.Argument(
+        help="Runs and stacks by name; run/NAME, stack/NAME. With --mode a stack; then none is the only stack there is.",
+        metavar="NAME...",
+        show_default=False,
+    ),
+]
+StackName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Argument(
+        help="Name of a ServiceStack. Default: the only one in the namespace.",
+        metavar="STACK",
+        show_default=False,
+    ),
+]
+ModeOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--mode",
+        "-m",
+        metavar="MODE",
+        help="Of a stack: full, quick, emergency or flush. Default: full.",
+        show_default=False,
+    ),
+]
+RestartWaitOption = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Follow it to its end, step by step.")
+]
+RestartTimeoutOption = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--timeout",
+        help="Seconds to wait at most. Default: 60 for runs, no limit for stacks, whose steps have their own.",
+        show_default=False,
+    ),
+]
+VerboseOption = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Print every detail of each step of a stack's restart.", show_default=False
+    ),
+]
+
+
+def restart(
+    names: Names = None,
+    mode_: ModeOption = None,
+    namespace: NamespaceOption = "default",
+    wait: RestartWaitOption = True,
+    timeout: RestartTimeoutOption = None,
+    verbose: VerboseOption = False,
+    dry_run: DryRunOption = False,
+    home: HomeOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Restart runs once (raises spec.restartNonce), with the same port and run id; or a stack step by step, verified.
+
+    A stack's restart is an object of its own (kind StackRestart). Mode full ends strangers on the stack's ports, stops
+    its services and their supervisor, starts both fresh and verifies each service; quick ends no strangers; emergency
+    kills instead of stopping; flush ends strangers only.
+    """
+    target = target_of(home, namespace, kubeconfig, context)
+    wish = Wish(mode(mode_ or "full"), wait, timeout, verbose, dry_run)
+    if mode_ is not None:
+        for name in dict.fromkeys(_stacks(names or [])) or [None]:
+            restart_stack(target, name, wish)
+        return
+    if not names:
+        fail("name a run or a stack, for example: mainstay restart my-bot, mainstay restart stack/backend")
+    for one in settle(target, names, "restart"):
+        _restart(target, one, wish)
+
+
+def _stacks(names: list[str]) -> list[str]:
+    """Names of stacks; with --mode nothing else is meant by a bare name."""
+    for one, name in zip(parse(names, "restart"), names, strict=False):
+        if one.kind is Kind.RUN and "/" in name:
+            fail(f"--mode is for stacks, and {name} is a run; `mainstay restart {name}` restarts it")
+    return [stack_name(name) for name in names]
+
+
+def _restart(target: Target, one: Ref, wish: Wish) -> None:
+    if one.kind is Kind.STACK:
+        restart_stack(target, one.name, wish)
+        return
+    seconds = RUN_SECONDS if wish.timeout is None else wish.timeout
+    restart_run(target, one.name, wish.wait, seconds, wish.dry_run)
+
+
+def _mode_verb(name: str, told: str) -> Callable[..., None]:
+    """Make the command for a restart of that mode; `told` is its help."""
+
+    def verb(
+        stack: StackName = None,
+        namespace: NamespaceOption = "default",
+        wait: RestartWaitOption = True,
+        timeout: TimeoutOfStack = None,
+        verbose: VerboseOption = False,
+        dry_run: DryRunOption = False,
+        home: HomeOption = None,
+        kubeconfig: KubeconfigOption = None,
+        context: ContextOption = None,
+    ) -> None:
+        target = target_of(home, namespace, kubeconfig, context)
+        wanted = None if stack is None else stack_name(stack)
+        restart_stack(target, wanted, Wish(mode(name), wait, timeout, verbose, dry_run, verb=name))
+
+    verb.__name__, verb.__doc__ = name, told
+    return verb
+
+
+TimeoutOfStack = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--timeout",
+        help="Seconds to wait at most. Default: no limit; its steps have their own.",
+        show_default=False,
+    ),
+]
+flush = _mode_verb(
+    "flush",
+    "End strangers on the assigned ports of a stack, and nothing else: its services go on, reserved ports are never "
+    "touched.",
+)
+_FULL = "Restart a stack: end strangers on its ports, stop services and supervisor, start both fresh, verify."
+_EMERGENCY = "Restart a stack by force: kill its services and supervisor, end strangers, start fresh, verify."
+full = _mode_verb("full", _FULL)
+master = _mode_verb("master", _FULL)
+quick = _mode_verb("quick", "Restart a stack as `full` does, but without ending strangers on its ports.")
+emergency = _mode_verb("emergency", _EMERGENCY)
+force = _mode_verb("force", _EMERGENCY)
+
+
+def help_(
+    context: typer.Context,
+    verb: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(help="A command. Default: all of them.", metavar="VERB", show_default=False),
+    ] = None,
+) -> None:
+    """Print this help, or that of a command."""
+    root = context.find_root()
+    words = list(verb or [])
+    known = getattr(root.command, "commands", {})
+    if words and words[0] not in known:
+        fail(f"no command {words[0]}; `{root.info_name} help` lists them")
+    root.command.main([*words, "--help"], prog_name=root.info_name, standalone_mode=False)
+
+
+OLDER: dict[str, Callable[..., None]] = {
+    "master": master,
+    "full": full,
+    "quick": quick,
+    "emergency": emergency,
+    "force": force,
+    "help": help_,
+}
+"""Words of those who restarted their services with a script; understood, and listed in one line only."""
