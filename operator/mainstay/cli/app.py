@@ -11,6 +11,7 @@ import mainstay
 from mainstay.cli.answer import input_
 from mainstay.cli.brake import release, stop
 from mainstay.cli.crds import crds
+from mainstay.cli.doctor import doctor
 from mainstay.cli.jobstate import cancel
 from mainstay.cli.logs import logs
 from mainstay.cli.operator import operator
@@ -49,7 +50,7 @@ def root(
 
 _NAMES: dict[Callable[..., None], str] = {input_: "input"}
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "On this machine": (up, down, status, ports, verify, env),
+    "On this machine": (up, down, status, ports, doctor, verify, env),
     "Runs, jobs and stacks": (start, pause, resume, logs),
     "Runs and stacks": (stop, restart),
     "Stacks": (flush,),

@@ -139,7 +139,7 @@ async def _main(
     runtime = ProcessRuntime(home.root, "runs", home_id=home.identity(), extra_env=_user_env())
     tasks = ProcessTaskRuntime(home.root, home_id=home.identity(), extra_env=_user_env())
     shelf = Shelf(home.root)
-    worker = Operator(kube, runtime, tasks, shelf, home=home.root, ephemeral_ports=_ephemeral_ports())
+    worker = Operator(kube, runtime, tasks, shelf, home=home.root, ephemeral_ports=ephemeral_ports())
     worker.metrics.shutdowns.keep(home.root / "shutdowns.json")
     endpoints = Endpoints(worker, kube)
     watches: list[asyncio.Task[Any]] = []
@@ -307,7 +307,7 @@ def _user_env() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
 
 
-def _ephemeral_ports() -> tuple[int, int] | None:
+def ephemeral_ports() -> tuple[int, int] | None:
     """The kernel's range for outgoing connections, where it can be known."""
     try:
         first, last = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()

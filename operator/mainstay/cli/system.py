@@ -16,6 +16,7 @@ import mainstay
 from mainstay.api.program import RestartPolicy
 from mainstay.cli.home import Home
 from mainstay.core.unit import GONE, LIVE, Unit, UnitSpec, UnitState
+from mainstay.runtime.process import ProcessStacks, known_scopes
 from mainstay.runtime.process.runtime import ProcessRuntime
 from mainstay.runtime.process.tasks import ProcessTaskRuntime
 
@@ -50,6 +51,18 @@ def runtime(home: Home, scope: str = "system") -> ProcessRuntime:
     return ProcessRuntime(
         home.root, scope, home_id=home.identity(), extra_env={"PATH": os.environ.get("PATH", os.defpath)}
     )
+
+
+def stacks(home: Home) -> ProcessStacks:
+    """Return the scopes of stacks of this home."""
+    return ProcessStacks(
+        home.root, home_id=home.identity(), extra_env={"PATH": os.environ.get("PATH", os.defpath)}
+    )
+
+
+def scopes(home: Home) -> list[str]:
+    """Return every scope of programs that are the user's: of runs, of tasks, and of each stack."""
+    return ["runs", "jobs", *(scope for _, scope in known_scopes(home.root))]
 
 
 def task_runtime(home: Home) -> ProcessTaskRuntime:

@@ -1,0 +1,287 @@
+"""What `mainstay doctor` looks at: of the cluster, and of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import aiohttp
+import yaml
+
+import mainstay
+from mainstay.cli import called, health, orphans, ports, system
+from mainstay.cli.cluster import Target, everything
+from mainstay.cli.home import data
+from mainstay.cli.names import Kind, Ref
+from mainstay.cli.operator import ephemeral_ports
+from mainstay.cli.words import condition, one_line
+from mainstay.core.names import stack_scope
+from mainstay.runtime.base import RuntimeUnavailableError
+from mainstay.runtime.process.logs import LOW_DISK, free_part
+from mainstay.runtime.process.rpc import Supervisor
+from mainstay.runtime.process.scope import SOCKET_LIMIT
+from mainstay.runtime.process.unitdir import ScopeDir
+from mainstay.shell.kube import JOBS, RUNS, STACKS, ApiError, Kube, Object
+
+ANSWER_SECONDS = 3.0
+MANY_RESTARTS = 3
+_KINDS = {RUNS: Kind.RUN, JOBS: Kind.JOB, STACKS: Kind.STACK}
+
+
+class Mark(StrEnum):
+    """How a check came out."""
+
+    FINE = "✓"
+    WRONG = "✗"
+    SKIPPED = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the checklist; what is wrong in detail, and what to do about it."""
+
+    mark: Mark
+    words: str
+    details: tuple[str, ...] = ()
+    way: str = ""
+
+
+def fine(words: str) -> Finding:
+    """It is as it should be."""
+    return Finding(Mark.FINE, words)
+
+
+def wrong(words: str, details: Iterable[str] = (), way: str = "") -> Finding:
+    """It is not, and what to do."""
+    return Finding(Mark.WRONG, words, tuple(details), way)
+
+
+def skipped(words: str) -> Finding:
+    """It can't be told from here."""
+    return Finding(Mark.SKIPPED, words)
+
+
+async def crds(target: Target, kube: Kube) -> Finding:
+    """Each CRD is there, and says what this version says."""
+    lacking, other = [], []
+    for file in sorted(data("crds").glob("*.yaml")):
+        ours = yaml.safe_load(file.read_text())
+        name = ours["metadata"]["name"]
+        there = await kube.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
+        if there is None:
+            lacking.append(f"{name} is missing")
+        elif there["spec"]["versions"] != ours["spec"]["versions"]:
+            other.append(f"{name} is of another version of Mainstay")
+    way = "mainstay up" if target.embedded else f"{called.me()} crds | kubectl apply --server-side -f -"
+    if lacking or other:
+        return wrong("CRDs are not those of this version", [*lacking, *other], way)
+    return fine(f"CRDs are there, those of this version ({mainstay.__version__})")
+
+
+async def operator(target: Target) -> AsyncIterator[Finding]:
+    """It works, stays up, and is of this version."""
+    if words := await health.operator_trouble(target):
+        yield wrong(words, way=f"mainstay up; {target.say('logs operator')}")
+        return
+    from mainstay.cli.status import parts_of
+
+    parts = await parts_of(target)
+    often = [f"{one['name']}: {one['restarts']} times" for one in parts if one["restarts"] >= MANY_RESTARTS]
+    restarts = next((one["restarts"] for one in parts if one["name"] == system.OPERATOR), 0)
+    if often:
+        yield wrong(
+            "parts of Mainstay ended by themselves again and again", often, target.say("logs operator")
+        )
+    else:
+        yield fine(f"the operator works, restarted {restarts} times by its supervisor")
+    version = await _version(target)
+    if version and version != mainstay.__version__:
+        yield wrong(
+            f"the operator is version {version}, and this is {mainstay.__version__}", way="mainstay up"
+        )
+
+
+async def _version(target: Target) -> str:
+    """Version of the operator that works here; empty where it doesn't say."""
+    try:
+        url = target.home.operator_url.read_text().strip() + "/metrics"
+        limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        async with (
+            aiohttp.ClientSession(timeout=limit, trust_env=False) as session,
+            session.get(url) as answer,
+        ):
+            lines = (await answer.text()).splitlines()
+    except (OSError, aiohttp.ClientError, TimeoutError):
+        return ""
+    told = next((line for line in lines if line.startswith("mainstay_build_info{")), "")
+    return told.partition('version="')[2].partition('"')[0]
+
+
+async def supervisors(target: Target) -> Finding:
+    """Each scope's supervisord answers."""
+    silent, answering = [], []
+    for name in ("system", *system.scopes(target.home)):
+        scope = ScopeDir(target.home.root, name)
+        told = await _scope_words(target, name)
+        pid = system.supervisor_pid(target.home, name)
+        if pid is None:
+            if system.lives(target.home, name):
+                silent.append(f"that of {told} does not run, and its programs go on without it")
+            elif name in ("system", "runs", "jobs"):
+                silent.append(f"that of {told} does not run")
+            continue
+        supervisor = Supervisor(scope.socket)
+        try:
+            await supervisor.call("supervisor.getPID", timeout=ANSWER_SECONDS)
+            answering.append(name)
+        except (RuntimeUnavailableError, OSError, TimeoutError) as error:
+            silent.append(f"that of {told}, pid {pid}, hangs: {one_line(str(error))}")
+        finally:
+            await supervisor.close()
+    if silent:
+        way = "the operator replaces one that is dead or hung; where none works: mainstay up"
+        return wrong("a supervisor does not answer", silent, way)
+    return fine(f"all {len(answering)} supervisors answer")
+
+
+async def _scope_words(target: Target, scope: str) -> str:
+    from mainstay.runtime.process import known_scopes
+
+    for (namespace, name), known in known_scopes(target.home.root):
+        if known == scope:
+            return f"stack/{name} in namespace {namespace}"
+    return scope
+
+
+async def objects(kube: Kube) -> dict[str, list[Object]]:
+    """What the checks are about, by plural."""
+    return {**await ports.gather(kube), JOBS: await everything(kube, JOBS)}
+
+
+def stalled(target: Target, known: dict[str, list[Object]]) -> Finding:
+    """Nothing waits for a person."""
+    stuck = []
+    for plural, kind in _KINDS.items():
+        for obj in known[plural]:
+            told = condition(obj, "Stalled")
+            if told.get("status") == "True":
+                one = Ref(kind, obj["metadata"]["name"])
+                words = f"{told.get('reason', '')}: {one_line(told.get('message', ''))}"
+                stuck.append(f"{one} in namespace {obj['metadata']['namespace']}: {words}")
+    if stuck:
+        return wrong("nothing goes on without you", stuck, target.say("status NAME"))
+    return fine(f"none of {sum(len(known[plural]) for plural in _KINDS)} runs, jobs and stacks is stalled")
+
+
+def left_over(
+    units: list[orphans.Owned], known: dict[str, list[Object]]
+) -> tuple[Finding, list[orphans.Owned]]:
+    """No unit is without an object; and those that are."""
+    keys = {
+        (kind, obj["metadata"]["namespace"], obj["metadata"]["name"])
+        for plural, kind in _KINDS.items()
+        for obj in known[plural]
+    }
+    found = orphans.without_object(units, keys)
+    if not found:
+        return fine(f"each of {len(units)} units has its object"), []
+    told = [one.told for one in found]
+    return wrong(
+        "units without an object: the operator leaves them alone", told, "mainstay doctor --remove-orphans"
+    ), found
+
+
+def of_ports(target: Target, known: dict[str, list[Object]]) -> Iterator[Finding]:
+    """No stranger listens, no lease is without a holder, no pool is used up or meant for outgoing connections."""
+    rows = ports.ports_of(known, target)
+    bad = [f"{row['port']}: {row['problem']}" for row in rows if row["problem"]]
+    pools = ports.pools_of(known)
+    bad += [f"pool {one['name']}: {one['problem']}" for one in pools if one["problem"]]
+    if target.here and (range_ := ephemeral_ports()) is not None:
+        inside = [
+            str(row["port"]) for row in rows if row["pool"] == ports.FIXED and _within(row["port"], range_)
+        ]
+        if inside:
+            bad.append(
+                f"{', '.join(inside)}: outgoing connections of this host use {range_[0]}-{range_[1]} too, and may hold them"
+            )
+    if bad:
+        yield wrong("ports", bad, target.say("ports -A"))
+    else:
+        yield fine(f"{len(rows)} ports and {len(pools)} pools: no stranger, no lease without a holder")
+
+
+def _within(port: int, ends: tuple[int, int]) -> bool:
+    return ends[0] <= port <= ends[1]
+
+
+def machine(target: Target) -> Iterator[Finding]:
+    """Disk and paths of this home."""
+    root = target.home.root
+    free = free_part(str(root))
+    files = os.statvfs(root)
+    spare = files.f_favail / files.f_files if files.f_files else 1.0
+    if free < LOW_DISK or spare < LOW_DISK:
+        what = f"{free:.1%} of the disk" if free < LOW_DISK else f"{spare:.1%} of the disk's inodes"
+        yield wrong(
+            f"{what} of {root} is free; below {LOW_DISK:.0%} old logs go first, then nothing can be written"
+        )
+    else:
+        yield fine(f"{free:.0%} of the disk of {root} is free")
+    longest = max((ScopeDir(root, name).socket for name in ("system", *system.scopes(target.home))), key=len)
+    size = len(os.fsencode(longest))
+    if size > SOCKET_LIMIT:
+        yield wrong(
+            f"the path of a socket has {size} bytes, at most {SOCKET_LIMIT} work: {longest}",
+            way="a shorter MAINSTAY_HOME",
+        )
+    else:
+        yield fine(f"paths of sockets are short enough: {size} of {SOCKET_LIMIT} bytes")
+
+
+async def owner(target: Target, kube: Kube) -> Finding:
+    """This home's processes belong to this cluster."""
+    try:
+        await orphans.belongs(target.home, kube)
+    except orphans.NotOursError as error:
+        return wrong(str(error))
+    return fine(f"{target.home.root} belongs to this cluster")
+
+
+def elsewhere(target: Target) -> Finding:
+    """Why checks of this machine are left out."""
+    if not target.home.exists:
+        return skipped(
+            f"nothing of Mainstay is on this machine ({target.home.root}): its processes, ports and disk are not looked at"
+        )
+    return skipped(
+        f"{target.home.root} on this machine is another cluster's: its processes, ports and disk are not looked at"
+    )
+
+
+def unreachable(target: Target, error: Exception) -> Finding:
+    """The control plane does not answer."""
+    if isinstance(error, ApiError) and error.code:
+        return wrong(f"the API server refuses: {error.message or error}")
+    told = called.server(target.config_file, target.context) or "no cluster is named"
+    way = "mainstay up; with it down: mainstay stop --offline" if target.here else "kubectl cluster-info"
+    return wrong(f"the control plane does not answer ({told}): {one_line(str(error))[:200]}", way=way)
+
+
+def summary(found: list[Finding]) -> dict[str, Any]:
+    """As -o json tells it."""
+    return {
+        "ok": all(one.mark is not Mark.WRONG for one in found),
+        "checks": [
+            {
+                "result": one.mark.name.capitalize(),
+                "message": one.words,
+                "details": list(one.details),
+                "next": one.way,
+            }
+            for one in found
+        ],
+    }
