@@ -89,8 +89,8 @@ def runs(names: Iterable[str], verb: str) -> list[str]:
 
 
 def refuse(one: Ref, verb: str) -> NoReturn:
-    """End a command that is for runs and stacks, with what to say instead."""
-    ways = {
+    """End a command that is not for jobs, with what to say instead."""
+    ways: dict[str, list[tuple[str, str]]] = {
         "restart": [
             ("resume", "goes on after what is completed, and repeats nothing of it"),
         ],
@@ -100,4 +100,5 @@ def refuse(one: Ref, verb: str) -> NoReturn:
         ],
     }
     lines = "".join(f"\n  mainstay {word} {one}   {what}" for word, what in ways.get(verb, []))
-    fail(f"{verb} is for runs and stacks, and {one} is a {one.kind.word}" + (f":{lines}" if lines else ""))
+    for_ = "runs and stacks" if verb in ways else "runs"
+    fail(f"{verb} is for {for_}, and {one} is a {one.kind.word}" + (f":{lines}" if lines else ""))

@@ -319,7 +319,7 @@ def next_commands(target: Target, stack: Object, restarts: Sequence[Object]) -> 
     if strangers:
         ways.append((target.say(f"flush {name}"), "ends the strangers on its ports"))
     down = [one["name"] for one in seen.get("services") or [] if one.get("state") in _DOWN]
-    ways += [(target.say(f"logs stack/{name} {service}"), "what it wrote") for service in down[:3]]
+    ways += [(target.say(f"logs stack/{name}/{service}"), "what it wrote") for service in down[:3]]
     under_way = (seen.get("restart") or {}).get("name")
     if under_way:
         ways.append((target.say(f"status srestart/{under_way}"), "shows each step with its details"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from mainstay.shell.kube import ApiUnavailableError, path
+from mainstay.shell.kube import ApiError, ApiUnavailableError, path
 
 
 class Cluster:
@@ -31,6 +31,8 @@ class Cluster:
 
     async def create(self, plural: str, kind: str, namespace: str, obj: dict[str, Any]) -> dict[str, Any]:
         name = obj["metadata"]["name"]
+        if path(plural, namespace, name) in self.objects:
+            raise ApiError(409, "AlreadyExists", f'{plural} "{name}" already exists')
         self.add(plural, name, copy.deepcopy(obj["spec"]), namespace)
         made = self.objects[path(plural, namespace, name)]
         made["status"] = {}

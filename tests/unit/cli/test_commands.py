@@ -27,7 +27,7 @@ def home(monkeypatch):
 
 VERBS = [
     "up", "down", "status", "env", "run", "start", "stop", "pause", "resume", "restart", "release", "logs",
-    "operator", "crds", "input", "cancel", "verify", "rollback",
+    "operator", "crds", "input", "cancel", "verify", "rollback", "flush", "master", "full", "quick", "emergency", "force", "help",
 ]  # fmt: skip
 
 
@@ -78,6 +78,11 @@ def test_run_prints_the_yaml_it_stands_for():
         pytest.param(["env"], "mainstay up", id="env before up"),
         pytest.param(["status"], "mainstay up", id="status before up"),
         pytest.param(["stop", "job/x"], "mainstay cancel job/x", id="stop a job"),
+        pytest.param(["restart"], "name a run or a stack", id="restart nothing"),
+        pytest.param(["restart", "x", "-m", "y"], "full, quick, emergency or flush", id="another mode"),
+        pytest.param(["pause", "stack/x"], "mainstay stop stack/x", id="pause a stack"),
+        pytest.param(["resume", "stack/x"], "mainstay start stack/x", id="resume a stack"),
+        pytest.param(["help", "x"], "no command x", id="help of nothing"),
         pytest.param(["restart", "job/x"], "mainstay resume job/x", id="restart a job"),
         pytest.param(["stop", "--offline", "job/x"], "no task of job/x runs", id="brake on no job"),
         pytest.param(["release", "job/x"], "no task of job/x is held", id="release no job"),
