@@ -6,9 +6,10 @@ from typing import Annotated, Optional
 
 import typer
 
+from mainstay.cli import braked
+from mainstay.cli.cluster import Target
 from mainstay.cli.console import fail, note, out
-from mainstay.cli.home import Home
-from mainstay.cli.names import Kind, refs, runs
+from mainstay.cli.names import Kind
 from mainstay.cli.options import (
     ContextOption,
     DryRunOption,
@@ -20,18 +21,24 @@ from mainstay.cli.options import (
     home_of,
     target_of,
 )
+from mainstay.cli.stacklogs import split
 from mainstay.cli.verbs import set_state
-from mainstay.core.names import task_key, unit_name
 
-RUNS, JOBS = "runs", "jobs"
+_AFTER = {
+    braked.RUNS: ", its port is given back; `mainstay release` lets it run again",
+    braked.JOBS: "; `mainstay release` lifts that, and `mainstay resume` goes on with the job",
+}
+_AFTER_SERVICE = "; `mainstay release` lets it run again"
 OptionalNames = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads it at run time
     typer.Argument(
-        help="Names of StrategyRuns; with the brake also job/NAME.", metavar="NAME...", show_default=False
+        help="Runs and stacks by name; run/NAME, stack/NAME. With the brake also stack/NAME/SERVICE and job/NAME.",
+        metavar="NAME...",
+        show_default=False,
     ),
 ]
 AllOption = Annotated[
-    bool, typer.Option("--all", help="Every run and every task on this machine, in every namespace.")
+    bool, typer.Option("--all", help="Every run, service and task on this machine, in every namespace.")
 ]
 
 
@@ -54,32 +61,44 @@ def stop(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Stop runs (spec.state: Stopped); their definition, data and run id stay. With --offline: the brake."""
+    """Stop runs and stacks (spec.state: Stopped); their definition, data and run id stay. With --offline: the brake."""
     if everything and not offline:
-        fail("--all goes with --offline; without it, name the runs")
+        fail("--all goes with --offline; without it, name what to stop")
     if not offline:
         if not names:
-            fail("name at least one run, for example: mainstay stop my-bot")
-        bots = runs(names, "stop")
-        set_state(target_of(home, namespace, kubeconfig, context), bots, "Stopped", wait, timeout, dry_run)
+            fail("name at least one run or stack, for example: mainstay stop my-bot")
+        _online(target_of(home, namespace, kubeconfig, context), names, wait, timeout, dry_run)
         return
     if dry_run:
         fail("--dry-run doesn't go with --offline: the brake is no change of an object")
     from mainstay.runtime.process import brake
 
     place = home_of(home)
-    for scope, unit in _units(place, names, everything, namespace, stop=True):
-        note(f"stopping {unit}")
-        ended = brake.stop_offline(place.root, scope, unit)
+    for one in braked.units(place, names, everything, namespace, stop=True):
+        note(f"stopping {one.told}")
+        ended = brake.stop_offline(place.root, one.scope, one.unit)
         if not ended:
-            fail(f"{unit}: some of its processes can't be ended; `mainstay status` shows them")
-        if scope == RUNS:
-            told = ", its port is given back; `mainstay release` lets it run again"
-        else:
-            told = "; `mainstay release` lifts that, and `mainstay resume` goes on with the job"
-        out.print(f"{unit} stopped and held{told}")
-    if any(one.kind is Kind.JOB for one in refs(names or [])):
+            fail(f"{one.told}: some of its processes can't be ended; `mainstay status` shows them")
+        out.print(f"{one.told} stopped and held{_AFTER.get(one.scope, _AFTER_SERVICE)}")
+    if any(name.partition("/")[0] == Kind.JOB.word for name in names or []):
         note("its other tasks are not held: where an operator works, `mainstay pause job/NAME` too")
+
+
+def _online(target: Target, names: list[str], wait: bool, timeout: float, dry_run: bool) -> None:
+    from mainstay.cli.stacks import set_stack_state, settle
+
+    for name in names:
+        stack, service = split(name)
+        if service is not None:
+            fail(
+                f"{name}: a stack is stopped as a whole: {target.say(f'stop {stack}')}\n"
+                f"  mainstay stop --offline {name}   holds one service of it, until `mainstay release {name}`"
+            )
+    wanted = settle(target, names, "stop")
+    if bots := [one.name for one in wanted if one.kind is Kind.RUN]:
+        set_state(target, bots, "Stopped", wait, timeout, dry_run)
+    if stacks := [one.name for one in wanted if one.kind is Kind.STACK]:
+        set_stack_state(target, stacks, "Stopped", wait, timeout, dry_run)
 
 
 def release(
@@ -88,47 +107,12 @@ def release(
     namespace: NamespaceOption = "default",
     home: HomeOption = None,
 ) -> None:
-    """Lift the brake of `stop --offline`: the run goes back to what its spec asks."""
+    """Lift the brake of `stop --offline`: the run, or the service, goes back to what its spec asks."""
     from mainstay.runtime.process import brake
 
     place = home_of(home)
-    for scope, unit in _units(place, names, everything, namespace, stop=False):
-        if brake.release(place.root, scope, unit):
-            out.print(f"{unit} released")
+    for one in braked.units(place, names, everything, namespace, stop=False):
+        if brake.release(place.root, one.scope, one.unit):
+            out.print(f"{one.told} released")
         elif not everything:
-            note(f"{unit} was not held")
-
-
-def _units(
-    home: Home, names: list[str] | None, everything: bool, namespace: str, *, stop: bool
-) -> list[tuple[str, str]]:
-    """(scope, unit) of what is named: the runs, and the tasks of jobs that live, or are held."""
-    from mainstay.runtime.process import brake
-
-    known = [unit.name for unit in brake.list_units(home.root, RUNS)]
-    tasks = [
-        unit.name
-        for unit in brake.list_units(home.root, JOBS)
-        if unit.held is not stop and (unit.state != "Exited" or not stop)
-    ]
-    if everything:
-        return [*((RUNS, unit) for unit in known), *((JOBS, unit) for unit in tasks)]
-    if not names:
-        fail("name at least one run, or say --all")
-    found: list[tuple[str, str]] = []
-    for one in refs(names):
-        match one.kind:
-            case Kind.RUN:
-                unit = unit_name(namespace, one.name)
-                if unit not in known:
-                    there = ", ".join(known) or "none"
-                    fail(f"no run {unit} on this machine (in {home.root} there are: {there})")
-                found.append((RUNS, unit))
-            case Kind.JOB:
-                of_job = [unit for unit in tasks if task_key(unit)[:2] == (namespace, one.name)]
-                if not of_job:
-                    fail(f"no task of {one} {'runs' if stop else 'is held'} on this machine")
-                found += [(JOBS, unit) for unit in of_job]
-            case Kind.BATCH:
-                fail(f"{one}: name its jobs, as job/{one.name}-JOB")
-    return found
+            note(f"{one.told} was not held")

@@ -231,7 +231,7 @@ def machine(target: Target) -> Iterator[Finding]:
         )
     else:
         yield fine(f"{free:.0%} of the disk of {root} is free")
-    longest = max((ScopeDir(root, name).socket for name in ("system", *system.scopes(target.home))), key=len)
+    longest = ScopeDir(root, stack_scope("", "")).socket
     size = len(os.fsencode(longest))
     if size > SOCKET_LIMIT:
         yield wrong(

@@ -20,6 +20,7 @@ from mainstay.cli.console import err, fail, note, out, show, step
 from mainstay.cli.home import Home, data
 from mainstay.cli.options import ContextOption, HomeOption, home_of
 from mainstay.cli.samples import copy_samples
+from mainstay.runtime.process import known_scopes
 from mainstay.shell.kube import LIBRARIES, POOLS, RUNS, Kube, Object, path
 
 if TYPE_CHECKING:
@@ -290,23 +291,30 @@ async def _tell(home: Home, kube: Kube, admin: Path) -> None:
 def down(
     home: HomeOption = None,
     keep_runs: Annotated[
-        bool, typer.Option("--keep-runs", help="Leave bots and tasks running, for an upgrade of Mainstay.")
+        bool,
+        typer.Option(
+            "--keep-runs", help="Leave bots, services and tasks running, for an upgrade of Mainstay."
+        ),
     ] = False,
 ) -> None:
-    """Stop everything gracefully: bots and tasks first, the control plane last. Objects and data stay.
+    """Stop everything gracefully: bots, services and tasks first, the control plane last. Objects and data stay.
 
-    At the next `up` bots start again under their run ids, and tasks that were cut off as their next attempt.
+    At the next `up` bots start again under their run ids, services too, and tasks that were cut off as their next
+    attempt.
     """
     place = home_of(home)
     from mainstay.cli import system as parts
 
-    scopes = ("system",) if keep_runs else ("system", "runs", "jobs")
+    scopes = ["system"] if keep_runs else ["system", *parts.scopes(place)]
     if not place.exists or not any(parts.lives(place, scope) for scope in scopes):
         out.print(f"nothing runs from {place.root}")
         return
     with _only_one(place):
         asyncio.run(_down(place, keep_runs))
-    out.print("down; `mainstay up` brings it back" + (", bots and tasks go on running" if keep_runs else ""))
+    out.print(
+        "down; `mainstay up` brings it back"
+        + (", bots, services and tasks go on running" if keep_runs else "")
+    )
 
 
 async def _down(home: Home, keep_runs: bool) -> None:
@@ -323,6 +331,9 @@ async def _down(home: Home, keep_runs: bool) -> None:
                 await _shut_down("bots", parts.runtime(home, "runs"))
             if parts.lives(home, "jobs"):
                 await _shut_down("tasks", parts.task_runtime(home))
+            for (namespace, stack), scope in known_scopes(home.root):
+                if parts.lives(home, scope):
+                    await _shut_down(f"stack {stack} in {namespace}", parts.runtime(home, scope))
         with step("kube-apiserver and etcd"):
             await parts.end(system, KUBE_APISERVER)
             await parts.end(system, ETCD)
