@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -55,7 +56,9 @@ class Stranger:
         return self._process.poll() is None
 
     def end(self) -> None:
-        os.killpg(self.pid, signal.SIGKILL)
+        if self.lives() or len(self.pids) > 1:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
         self._process.communicate()
 
 
@@ -144,6 +147,9 @@ class ProcessStackHarness(StackHarness):
         found = await (scope or self.runtime).supervisor()
         assert found is not None
         return found
+
+    async def kill_leader(self, name: str) -> None:
+        proc.send((await self.runtime.observe(name)).leader, signal.SIGKILL)
 
     async def kill_supervisor(self) -> None:
         proc.send(await self.supervisord(), signal.SIGKILL)

@@ -1,0 +1,418 @@
+"""Who listens on the ports of a stack, and whom a flush ends: real sockets, shared, hidden and disguised."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.contract.harness import eventually, free_port
+from tests.contract.stack_harness import LISTENER, ProcessStackHarness
+
+from mainstay.runtime import effects
+from mainstay.runtime.base import UnitSpec
+from mainstay.runtime.process import ProcessRuntime, ports, proc
+from mainstay.runtime.process import holders as module
+
+KEY, OTHER = ("default", "web"), ("default", "worker")
+PYTHON = os.path.realpath(sys.executable)
+DAEMON = """
+import os, socket, sys
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        if len(sys.argv) > 2:  # nothing tells any more whose it is, but who its ancestors are
+            server.set_inheritable(True)
+            code = "import os, signal; os.closerange(0, 3); signal.pause()"
+            os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", code], {})
+    else:
+        os._exit(0)
+else:
+    server.close()
+import signal
+while True:
+    signal.pause()
+"""
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[ProcessStackHarness]:
+    harness = ProcessStackHarness()
+    try:
+        await harness.start()
+        yield harness
+    finally:
+        await harness.close()
+
+
+@pytest.fixture
+async def bots(place) -> AsyncIterator[ProcessRuntime]:
+    """The scope of runs in the same home."""
+    runtime = ProcessRuntime(place.home, "runs", home_id=place.home_id)
+    await runtime.start_up()
+    try:
+        yield runtime
+    finally:
+        for name in await runtime.names():
+            await runtime.stop(name, grace_seconds=0, force=True)
+        await runtime.shut_down_scope(True)
+        await runtime.close()
+
+
+async def listening(port, *, amount=1):
+    await eventually(lambda: len(ports.listeners(frozenset({port}))) >= amount)
+
+
+def bot(port, code=LISTENER, *more, name="default.bot"):
+    args = ("127.0.0.1", str(port)) if code is LISTENER else (str(port), *more)
+    return UnitSpec(name, "uid-1", 1, (PYTHON, "-I", "-S", "-c", code, *args))
+
+
+async def leader_of(runtime, name):
+    async def leader():
+        return (await runtime.observe(name)).leader
+
+    return await eventually(leader)
+
+
+def adopted(port, leader):
+    """Whether the daemon alone has the socket, and was handed to its leader."""
+    inodes = {one.inode for one in ports.listeners(frozenset({port}))}
+    who = {one for found in module._openers(inodes).values() for one in found}
+    return len(who) == 1 and (seen := proc.look(*who)) is not None and seen.parent == leader.pid
+
+
+async def dead(*strangers):
+    await eventually(lambda: not any(one.lives() for one in strangers))
+
+
+class TestWho:
+    async def test_a_forked_listener_shares_its_socket(self, place):
+        port = free_port()
+        stranger = await place.occupy(port, "fork")
+        found = await place.runtime.holders([port])
+        assert {one.process.pid for one in found} == stranger.pids
+        assert len(stranger.pids) == 2
+        await place.runtime.end_holders([port])
+        await eventually(lambda: not ports.listeners(frozenset({port})))
+        await dead(stranger)
+
+    async def test_twins_by_reuseport_and_another_address(self, place):
+        port = free_port()
+        strangers = [await place.occupy(port, "reuseport") for _ in range(2)]
+        strangers.append(await place.occupy(port, address="::1"))
+        found = await place.runtime.holders([port])
+        assert {one.process.pid for one in found} == {one.pid for one in strangers}
+        assert all(one.endable for one in found)
+        await place.runtime.end_holders([port])
+        await dead(*strangers)
+        assert await place.runtime.holders([port]) == []
+
+    async def test_many_ports_at_once(self, place):
+        asked = [free_port() for _ in range(3)]
+        strangers = [await place.occupy(port) for port in asked]
+        found = await place.runtime.holders(asked)
+        assert {one.port: one.process.pid for one in found} == {
+            port: one.pid for port, one in zip(asked, strangers, strict=True)
+        }
+        await place.runtime.end_holders(asked[:1])
+        await dead(strangers[0])
+        assert all(one.lives() for one in strangers[1:])
+
+    async def test_bound_without_listening(self, place):
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", 0))
+            port = server.getsockname()[1]
+            (holder,) = await place.runtime.holders([port, free_port()])
+            assert (holder.port, holder.process) == (port, None)
+            assert holder.words == "a socket that is bound but does not listen"
+            assert not holder.endable
+            await place.runtime.end_holders([port], force=True)
+
+    async def test_a_program_that_is_about_to_listen_is_not_disturbed(self, place, monkeypatch):
+        port = free_port()
+        await place.running("app", port=port)
+        monkeypatch.setattr(ports, "bindable", lambda *_, **__: pytest.fail("tried"))
+        assert await place.runtime.holders([port]) == []
+
+    async def test_a_socket_whose_process_cannot_be_seen(self, place, monkeypatch):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            monkeypatch.setattr(ports, "sockets_of", lambda _: set())
+            (holder,) = await place.runtime.holders([port])
+            assert (holder.words, holder.process) == (f"uid {os.getuid()}, pid unknown", None)
+            assert not holder.endable
+            await place.runtime.end_holders([port], force=True)
+
+
+class TestOwn:
+    async def test_a_child_of_a_service_is_the_service(self, place):
+        port = free_port()
+        argv = ("/bin/sh", "-c", f"{PYTHON} -I -S -c '{LISTENER}' 127.0.0.1 {port}; true")
+        await place.running("app", argv=argv, port=port)
+        await listening(port)
+        (holder,) = await place.runtime.holders([port])
+        assert holder.unit == "app"
+
+    @pytest.mark.parametrize("erased", [False, True])
+    async def test_a_daemon_of_a_service_is_the_service(self, place, erased):
+        port = free_port()
+        more = ("erased",) if erased else ()
+        await place.running("app", argv=bot(port, DAEMON, *more).argv, port=port)
+        await listening(port)
+        leader = await leader_of(place.runtime, "app")
+        await eventually(lambda: adopted(port, leader))
+        (holder,) = await place.runtime.holders([port])
+        assert holder.unit == "app"
+        assert holder.process != leader
+        await place.runtime.end_holders([port], force=True)
+        assert proc.look(holder.process) is not None
+
+    async def test_a_service_on_the_port_of_another(self, place):
+        port = free_port()
+        await place.serving("app", port)
+        (holder,) = await place.runtime.holders([port])
+        assert (holder.unit, holder.protected) == ("app", "")
+
+    async def test_what_was_proven_is_looked_at_again(self, place):
+        port = free_port()
+        argv = ("/bin/sh", "-c", f"{PYTHON} -I -S -c '{LISTENER}' 127.0.0.1 {port}; true")
+        await place.running("app", argv=argv, port=port)
+        await listening(port)
+        (before,) = await place.runtime.holders([port])
+        calls = []
+        scans = place.runtime._scans
+        fresh = scans.fresh
+
+        async def counted(age=0.0):
+            calls.append(age)
+            return await fresh(age)
+
+        scans.fresh = counted
+        assert await place.runtime.holders([port]) == [before]
+        assert calls == []
+        proc.send(before.process, signal.SIGKILL)
+        await eventually(lambda: not ports.listeners(frozenset({port})))
+        await place.runtime.stop("app", grace_seconds=0, force=True)
+        stranger = await place.occupy(port)
+        (after,) = await place.runtime.holders([port])
+        assert (after.process.pid, after.unit) == (stranger.pid, "")
+
+
+class TestProtected:
+    async def refused(self, place, port):
+        """Told as protected, and not ended."""
+        (holder,) = await place.runtime.holders([port])
+        assert not holder.unit
+        assert not holder.endable
+        names: list[str] = []
+        with effects.hooked(names.append):
+            await place.runtime.end_holders([port])
+            await place.runtime.end_holders([port], force=True)
+        assert names == []
+        assert proc.look(holder.process) is not None
+        return holder.protected
+
+    async def test_ourselves(self, place):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            words = await self.refused(place, server.getsockname()[1])
+            assert words == "it is Mainstay itself, or what started it"
+
+    async def test_a_bot(self, place, bots):
+        port = free_port()
+        await bots.start(bot(port))
+        await listening(port)
+        assert await self.refused(place, port) == "it is the process of default.bot of scope runs"
+
+    async def test_a_bot_that_erased_its_marks(self, place, bots):
+        port = free_port()
+        spec = bot(port)
+        await bots.start(UnitSpec("default.bot", "uid-1", 1, ("/usr/bin/env", "-i", *spec.argv)))
+        await listening(port)
+        assert await self.refused(place, port) == "it is the process of default.bot of scope runs"
+
+    async def test_a_daemon_of_a_bot_that_erased_its_marks(self, place, bots):
+        """Of which nothing tells but who adopted it."""
+        port = free_port()
+        await bots.start(bot(port, DAEMON, "erased"))
+        await listening(port)
+
+        leader = await leader_of(bots, "default.bot")
+        await eventually(lambda: adopted(port, leader))
+        words = await self.refused(place, port)
+        assert words == "it descends from the process of default.bot of scope runs"
+
+    async def test_a_service_of_another_stack(self, place):
+        port = free_port()
+        other = await place.open(OTHER)
+        await other.start(bot(port, name="app"))
+        await listening(port)
+        words = await self.refused(place, port)
+        assert words == f"it is the process of app of scope {other._dir.name}"
+
+    async def test_a_bot_of_another_home(self, place):
+        there = ProcessStackHarness()
+        try:
+            await there.start()
+            port = free_port()
+            await there.serving("app", port)
+            assert (await self.refused(place, port)).endswith(", of another home")
+        finally:
+            await there.close()
+
+    async def test_who_carries_the_mark_of_a_supervisor(self, place):
+        port = free_port()
+        env = {"MAINSTAY_SCOPE": f"{place.home_id}/runs"}
+        argv = bot(port).argv
+        with subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL) as process:
+            try:
+                await listening(port)
+                assert await self.refused(place, port) == "it is part of Mainstay"
+            finally:
+                process.kill()
+
+
+class TestFlush:
+    async def test_a_client_is_not_touched(self, place):
+        port = free_port()
+        stranger = await place.occupy(port)
+        code = (
+            "import socket, sys; one = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); "
+            "print(1, flush=True); sys.stdin.read()"
+        )
+        with subprocess.Popen(
+            [PYTHON, "-I", "-S", "-c", code, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as client:
+            await asyncio.to_thread(client.stdout.readline)
+            assert [one.process.pid for one in await place.runtime.holders([port])] == [stranger.pid]
+            await place.runtime.end_holders([port], force=True)
+            await dead(stranger)
+            assert client.poll() is None
+            client.stdin.close()
+            assert client.wait() == 0
+
+    async def test_one_that_ends_on_kill_only(self, place):
+        port = free_port()
+        stranger = await place.occupy(port, "stubborn")
+        names: list[str] = []
+        with effects.hooked(names.append):
+            await place.runtime.end_holders([port])
+            assert stranger.lives()
+            await place.runtime.end_holders([port], force=True)
+        await dead(stranger)
+        assert names == [f"flush TERM port {port}", f"flush KILL port {port}"]
+
+    async def test_a_stopped_one_gets_a_cont(self, place):
+        port = free_port()
+        stranger = await place.occupy(port)
+        os.kill(stranger.pid, signal.SIGSTOP)
+        await eventually(lambda: proc.stat(stranger.pid).stopped)
+        await place.runtime.end_holders([port])
+        await dead(stranger)
+
+    async def test_one_signal_for_two_ports(self, place):
+        first, second = free_port(), free_port()
+        code = (
+            "import signal, socket, sys; kept = [socket.create_server(('127.0.0.1', int(p))) for p in sys.argv[1:]];"
+            "print(1, flush=True); signal.pause()"
+        )
+        argv = [PYTHON, "-I", "-S", "-c", code, str(first), str(second)]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+            await asyncio.to_thread(process.stdout.readline)
+            assert len(await place.runtime.holders([first, second])) == 2
+            names: list[str] = []
+            with effects.hooked(names.append):
+                await place.runtime.end_holders([second, first])
+            assert names == [f"flush TERM port {min(first, second)}"]
+            assert process.wait() == -signal.SIGTERM
+
+    async def test_who_has_closed_it_since_is_spared(self, place, monkeypatch):
+        """Between the look that holds it and the one before the signal."""
+        port = free_port()
+        code = (
+            "import signal, socket, sys; server = socket.create_server(('127.0.0.1', int(sys.argv[1])));"
+            "print(1, flush=True); sys.stdin.readline(); server.close(); print(2, flush=True); signal.pause()"
+        )
+        with subprocess.Popen(
+            [PYTHON, "-I", "-S", "-c", code, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            process.stdout.readline()
+            open_pidfd = proc.open_pidfd
+
+            def opened(one):
+                process.stdin.write(b"\n")
+                process.stdin.flush()
+                process.stdout.readline()
+                return open_pidfd(one)
+
+            monkeypatch.setattr(proc, "open_pidfd", opened)
+            await place.runtime.end_holders([port], force=True)
+            assert process.poll() is None
+            process.kill()
+
+    async def test_a_reused_pid_is_spared(self, place, monkeypatch):
+        """What was seen first ended, and its pid is another's: the identity differs, so nothing is held."""
+        port = free_port()
+        stranger = await place.occupy(port)
+        identify = proc.identify
+        monkeypatch.setattr(
+            proc,
+            "identify",
+            lambda pid: (
+                (found := identify(pid)) and type(found)(found.pid, found.start_ticks - 1, found.boot_id)
+            ),
+        )
+        await place.runtime.end_holders([port], force=True)
+        assert stranger.lives()
+
+    async def test_one_that_may_not_be_signalled_is_left(self, place, monkeypatch):
+        port = free_port()
+        stranger = await place.occupy(port)
+
+        def refused(*_):
+            raise PermissionError
+
+        monkeypatch.setattr(signal, "pidfd_send_signal", refused)
+        await place.runtime.end_holders([port], force=True)
+        monkeypatch.undo()
+        assert stranger.lives()
+        assert len(await place.runtime.holders([port])) == 1
+
+    async def test_no_descriptor_is_left(self, place):
+        port = free_port()
+        await place.occupy(port, "stubborn", "fork")
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            await place.runtime.end_holders([port])
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_what_a_look_costs(place, capsys):
+    """Eight services, nothing moves: no look at all processes."""
+    asked = [free_port() for _ in range(8)]
+    for number, port in enumerate(asked):
+        await place.running(f"app-{number}", "server", port=port)
+    for port in asked:
+        await listening(port)
+    fresh = module.Holders._judge
+    assert {one.unit for one in await place.runtime.holders(asked)} == {f"app-{n}" for n in range(8)}
+    took = []
+    with contextlib.ExitStack() as stack:
+        stack.callback(setattr, module.Holders, "_judge", fresh)
+        module.Holders._judge = lambda *_: pytest.fail("a look at all processes")
+        for _ in range(50):
+            began = time.perf_counter()
+            assert len(await place.runtime.holders(asked)) == 8
+            took.append(time.perf_counter() - began)
+    took.sort()
+    with capsys.disabled():
+        print(f"\nholders of 8 ports, idle: {took[25] * 1000:.2f} ms")
+    assert took[25] < 0.05
