@@ -49,6 +49,16 @@ def why(obj: Object) -> str:
     return one_line(f"{told.get('reason', '')}: {told.get('message', '')}").strip(": ") if told else ""
 
 
+def failed_step(obj: Object) -> dict[str, Any]:
+    """The step that failed; empty if none did."""
+    return next((step for step in steps_of(obj) if step.get("state") == "Failed"), {})
+
+
+def failure(obj: Object) -> str:
+    """What the step that failed says."""
+    return one_line(failed_step(obj).get("message") or "")
+
+
 def spent(part: dict[str, Any]) -> str:
     """How long a step or a restart took, or has taken up to now, as `0.4 s`; empty before it began."""
     if not part.get("startedAt"):
@@ -127,7 +137,7 @@ def restarts_table(restarts: Sequence[Object]) -> Rows:
             "" if phase == "Completed" else str(seen.get("step") or ""),
             spent(seen),
             age(one["metadata"]["creationTimestamp"]),
-            "" if phase == "Completed" else why(one),
+            "" if phase == "Completed" else failure(one) or why(one),
         )
     return made
 
@@ -136,13 +146,17 @@ def show_restart(target: Target, obj: Object) -> None:
     """Print one restart in depth: each step with its time and details, the verification, and what to do next."""
     seen, meta, stack = obj.get("status") or {}, obj["metadata"], obj["spec"]["stack"]
     phase = phase_of(obj)
-    facts = [f"srestart/{meta['name']}", phase, f"{mode_of(obj)} of stack/{stack}"]
+    facts = [f"srestart/{meta['name']}", phase]
     if took := spent(seen):
         facts.append(f"{'took' if phase in OVER else 'for'} {took}")
-    facts.append(f"age {age(meta['creationTimestamp'])}")
+    out.print(Text("   ".join(facts), style="bold"))
+    facts = [
+        f"{mode_of(obj)} restart of stack/{stack}" if mode_of(obj) != "Flush" else f"Flush of stack/{stack}"
+    ]
+    facts.append(f"asked for {age(meta['creationTimestamp'])} ago")
     if owner := (obj["spec"].get("owner") or {}).get("userId"):
         facts.append(f"owner {owner}")
-    out.print(Text("   ".join(facts), style="bold"))
+    out.print(Text("   ".join(facts)))
     if phase != "Completed" and (words := why(obj)):
         out.print(Text(words))
     show_steps(obj, details=True)

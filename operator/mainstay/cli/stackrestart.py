@@ -19,6 +19,8 @@ from mainstay.cli.health import operator_trouble
 from mainstay.cli.restartstate import (
     OVER,
     detail_line,
+    failed_step,
+    failure,
     mode_of,
     phase_of,
     spent,
@@ -196,7 +198,7 @@ class Follower:
                     if problem := await self._silence(obj, now):
                         return problem
                 if self.wish.timeout is not None and now - began > self.wish.timeout:
-                    words = why(obj) or "nobody has looked at it"
+                    words = self._where(obj)
                     return (
                         f"{self.name} is not over after {self.wish.timeout:.0f} s, and goes on by itself: {words}"
                         + self._ways()
@@ -224,7 +226,7 @@ class Follower:
                 self.details[name] = len(details)
             if state in ("Completed", "Failed") and name not in self.ended:
                 self.ended.add(name)
-                err.print(step_line(step))
+                err.print(step_line({**step, "message": "failed"} if state == "Failed" else step))
 
     async def _tell_waiting(self, obj: Object) -> None:
         """Say behind which restart it waits."""
@@ -260,6 +262,12 @@ class Follower:
             )
         return f"{self.name} stands still: {trouble}\nIt goes on once an operator works." + self._ways()
 
+    def _where(self, obj: Object) -> str:
+        """How far it is, in words."""
+        if phase_of(obj) == "Pending":
+            return self.said or "nobody has looked at it"
+        return f"it is at step {(obj.get('status') or {}).get('step') or '?'}"
+
     def _end(self, obj: Object) -> str | None:
         seen = obj.get("status") or {}
         if seen.get("verified"):
@@ -268,9 +276,8 @@ class Follower:
         if phase_of(obj) == "Completed":
             out.print(f"stackrestart/{self.name} completed" + (f" in {took}" if took else ""))
             return None
-        failed = next((step for step in steps_of(obj) if step.get("state") == "Failed"), None)
-        at = (failed or {}).get("name") or seen.get("step")
-        words = one_line((failed or {}).get("message") or "") or why(obj) or "no reason is given"
+        at = failed_step(obj).get("name") or seen.get("step")
+        words = failure(obj) or why(obj) or "no reason is given"
         of = (
             f"{mode_of(obj)} restart of stack/{self.stack}"
             if mode_of(obj) != "Flush"

@@ -105,18 +105,20 @@ def words_of(service: dict[str, Any]) -> str:
     """Why a service is where it is, all of it."""
     told = one_line(f"{service.get('reason', '')}: {service.get('message', '')}").strip(": ")
     exit_ = one_line((service.get("lastExit") or {}).get("message") or "") or last_exit(service)
-    return "; ".join(part for part in (told, "" if exit_ and exit_ in told else exit_) if part)
+    return "; ".join(part for part in (told, "" if exit_.removeprefix("last ") in told else exit_) if part)
 
 
 def troubles(stack: Object) -> list[tuple[str, str, str]]:
     """(what, state, why) of each service that is down and each port that a stranger has; what waits comes last."""
     seen = status_of(stack)
     services = seen.get("services") or []
-    wrong = [(one["name"], one.get("state", "Pending"), words_of(one)) for one in services if is_wrong(one)]
+    down = [one for one in services if is_wrong(one)]
+    wrong = [(one["name"], one.get("state", "Pending"), words_of(one)) for one in down]
+    told = {one["name"] for one in down if one.get("reason") in ("PortForeign", "PortTaken")}
     ports = [
-        (f"port {one['port']}", one["state"], f"of {one['service']}: {holder(one)}")
+        (f"port {one['port']}", one["state"], f"assigned to {one['service']}, {holder(one)}")
         for one in seen.get("ports") or []
-        if one.get("state") in _NOT_ITS_OWN
+        if one.get("state") in _NOT_ITS_OWN and one["service"] not in told
     ]
     waiting = [(one["name"], one.get("state", "Pending"), words_of(one)) for one in services if waits(one)]
     return [*wrong, *ports, *waiting]
@@ -141,7 +143,7 @@ def why_stack(stack: Object) -> str:
     """Why it is where it is; empty where nothing is wrong."""
     if not needs_someone(stack):
         return ""
-    return why(stack) or "no operator has looked at it yet"
+    return why(stack) if status_of(stack) else "no operator has looked at it yet"
 
 
 # -- at a glance
@@ -317,15 +319,15 @@ def next_commands(target: Target, stack: Object, restarts: Sequence[Object]) -> 
         return [(target.say(f"start stack/{name}"), "starts its services")]
     strangers = [one for one in seen.get("ports") or [] if one.get("state") == "Foreign"]
     if strangers:
-        ways.append((target.say(f"flush {name}"), "ends the strangers on its ports"))
+        ways.append((target.say(f"flush {name}"), "ends the strangers"))
     down = [one["name"] for one in seen.get("services") or [] if one.get("state") in _DOWN]
     ways += [(target.say(f"logs stack/{name}/{service}"), "what it wrote") for service in down[:3]]
     under_way = (seen.get("restart") or {}).get("name")
     if under_way:
-        ways.append((target.say(f"status srestart/{under_way}"), "shows each step with its details"))
+        ways.append((target.say(f"status srestart/{under_way}"), "its steps"))
     elif restarts and phase_of(restarts[0]) == "Failed" and needs_someone(stack):
         failed = restarts[0]["metadata"]["name"]
-        ways.append((target.say(f"status srestart/{failed}"), "why the last restart failed"))
+        ways.append((target.say(f"status srestart/{failed}"), "why it failed"))
     if down and not under_way:
-        ways.append((target.say(f"restart stack/{name}"), "starts all of it afresh"))
+        ways.append((target.say(f"restart stack/{name}"), "starts all afresh"))
     return ways
