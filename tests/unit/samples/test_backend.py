@@ -95,7 +95,7 @@ class Running:
     """One program on a port of its own, as Mainstay starts it."""
 
     def __init__(self, name, data, *, port=None, interval="60", **asks):
-        self.name, self.port, self.data = name, port or free_port(), data
+        self.name, self.port, self.data = name, port or free_ports(1)[0], data
         self.process = subprocess.Popen(
             [*PYTHON, f"{name}.py", *(f"{one}={where}" for one, where in asks.items())],
             cwd=HERE,
@@ -136,10 +136,13 @@ class Running:
         return self.process.communicate(timeout=10)
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+def free_ports(count):
+    """So many different ones: all are held until the last is found."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
 
 
 @pytest.fixture
@@ -161,7 +164,8 @@ def start(tmp_path):
 
 def nobody(name):
     """For each that this service asks, a port where nobody listens."""
-    return {asked.partition("=")[0]: free_port() for asked in SERVICES[name].program.args}
+    asked = [one.partition("=")[0] for one in SERVICES[name].program.args]
+    return dict(zip(asked, free_ports(len(asked)), strict=True))
 
 
 @pytest.mark.parametrize("name", HTTP)
@@ -303,6 +307,7 @@ def test_the_script_before_has_the_same_ports():
 @contextmanager
 def before():
     """restart.sh in a directory and on ports of its own; ends the supervisor it leaves behind."""
+    ports = free_ports(len(SERVICES))
     with tempfile.TemporaryDirectory(prefix="backend-") as home:
         tools = Path(sys.executable).parent
         env = {
@@ -313,7 +318,7 @@ def before():
             "SUPERVISORD": str(tools / "supervisord"),
             "SUPERVISORCTL": str(tools / "supervisorctl"),
             "FLUSH_WAIT": "0.1",
-            **{f"{name.upper()}_PORT": str(free_port()) for name in SERVICES},
+            **{f"{name.upper()}_PORT": str(port) for name, port in zip(SERVICES, ports, strict=True)},
         }
 
         def run(*arguments, settle):

@@ -1,5 +1,6 @@
 """The sample manifests say only what the API knows, and the price series is what its generator makes."""
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from tests.support.exchange import SAMPLES
 
 from mainstay.api.ports import PortPoolSpec
 from mainstay.api.servicestack import ServiceStackSpec
+from mainstay.api.stackrestart import StackRestartSpec
 from mainstay.api.strategy import StrategySpec
 from mainstay.api.strategylibrary import StrategyLibrarySpec
 from mainstay.api.strategyrun import StrategyRunSpec
@@ -20,6 +22,7 @@ MODELS = {
     "PortPool": PortPoolSpec,
     "ServiceStack": ServiceStackSpec,
 }
+STACKS = {"ServiceStack": ServiceStackSpec, "StackRestart": StackRestartSpec}
 OBJECTS = [
     pytest.param(document, id=f"{path.name}-{document['kind']}")
     for path in sorted(SAMPLES.glob("*.yaml"))
@@ -77,3 +80,19 @@ def test_prices_are_reproducible_and_sane(modules):
         assert 0 < candle.low <= min(candle.open, candle.close)
         assert max(candle.open, candle.close) <= candle.high
         assert following.open == candle.close, index
+
+
+def _snippets():
+    """Each stack and restart that the documentation shows."""
+    root = SAMPLES.parents[1]
+    for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        for block in re.findall(r"^ *```yaml\n(.*?)^ *```", path.read_text(), re.DOTALL | re.MULTILINE):
+            for document in yaml.safe_load_all(block):
+                if isinstance(document, dict) and document.get("kind") in STACKS:
+                    yield pytest.param(document, id=f"{path.name}-{document['kind']}")
+
+
+@pytest.mark.parametrize("document", list(_snippets()))
+def test_the_stacks_in_the_documentation_are_true(document):
+    spec = STACKS[document["kind"]].model_validate(document["spec"])
+    assert spec.model_dump(mode="json", by_alias=True, exclude_unset=True) == document["spec"]
