@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -18,7 +19,7 @@ EPILOG = (
     "Exit codes: 0 done; 1 failed, refused, not found, or not so within --timeout; 2 wrong usage; 130 Ctrl-C.\n\n"
     "Also understood, of a stack: master or full, quick, emergency or force; and help."
 )
-_COMMAND = re.compile(rf"(?<![\w/.-])(?<!kubectl )mainstay(?= (?!(?:{'|'.join(MACHINE)})\b)[a-z-])")
+_COMMAND = re.compile(r"(?<![\w/.-])(?<!kubectl )mainstay(?= (-h|--help|[a-z]+)\b)")
 
 
 def plugin() -> bool:
@@ -33,7 +34,20 @@ def me() -> str:
 
 def spoken(text: str) -> str:
     """The same words with each of our commands as the user calls it; those of this machine stay `mainstay`."""
-    return _COMMAND.sub(me(), text) if plugin() else text
+    if not plugin() or "mainstay " not in text:
+        return text
+    return _COMMAND.sub(lambda found: me() if found[1] in _verbs() else found[0], text)
+
+
+@functools.cache
+def _verbs() -> frozenset[str]:
+    """Verbs that kubectl's plugin has, and asks for help."""
+    import typer
+
+    from mainstay.cli.app import app
+
+    tree: Any = typer.main.get_command(app)
+    return frozenset({*tree.commands, "-h", "--help"} - {*MACHINE})
 
 
 def elsewhere(verb: str) -> str:

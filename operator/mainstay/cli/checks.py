@@ -13,7 +13,7 @@ import yaml
 
 import mainstay
 from mainstay.cli import called, health, orphans, ports, system
-from mainstay.cli.cluster import Target, everything
+from mainstay.cli.cluster import NoClusterError, Target, everything
 from mainstay.cli.home import data
 from mainstay.cli.names import Kind, Ref
 from mainstay.cli.operator import ephemeral_ports
@@ -96,7 +96,9 @@ async def operator(target: Target) -> AsyncIterator[Finding]:
             "parts of Mainstay ended by themselves again and again", often, target.say("logs operator")
         )
     else:
-        yield fine(f"the operator works, restarted {restarts} times by its supervisor")
+        yield fine(
+            "the operator works" + (f"; its supervisor restarted it {restarts} times" if restarts else "")
+        )
     version = await _version(target)
     if version and version != mainstay.__version__:
         yield wrong(
@@ -266,7 +268,9 @@ def unreachable(target: Target, error: Exception) -> Finding:
     """The control plane does not answer."""
     if isinstance(error, ApiError) and error.code:
         return wrong(f"the API server refuses: {error.message or error}")
-    told = called.server(target.config_file, target.context) or "no cluster is named"
+    if isinstance(error, NoClusterError):
+        return wrong(str(error))
+    told = called.server(target.config_file, target.context) or "a Pod's own"
     way = "mainstay up; with it down: mainstay stop --offline" if target.here else "kubectl cluster-info"
     return wrong(f"the control plane does not answer ({told}): {one_line(str(error))[:200]}", way=way)
 

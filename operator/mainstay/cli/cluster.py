@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +20,10 @@ from mainstay.shell.kube import ApiError, ApiUnavailableError, Kube, Object, pat
 T = TypeVar("T")
 
 
+class NoClusterError(Exception):
+    """No kubeconfig names a cluster; the message says which was looked at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Which cluster and namespace a command is about."""
@@ -29,12 +35,15 @@ class Target:
 
     @property
     def here(self) -> bool:
-        """It is about this home's own installation, not a cluster named in its place."""
+        """It is about this home's own installation, not about another cluster that was named, or is kubectl's."""
         if not self.home.exists:
             return False
-        if called.plugin():
-            return called.kubectls_own(self.home, self.kubeconfig, self.context)
-        return self.kubeconfig is None and self.context is None
+        return not self.named or called.kubectls_own(self.home, self.kubeconfig, self.context)
+
+    @property
+    def named(self) -> bool:
+        """A cluster was named, by options or by being kubectl's plugin."""
+        return self.kubeconfig is not None or self.context is not None or called.plugin()
 
     @property
     def embedded(self) -> bool:
@@ -48,15 +57,22 @@ class Target:
     @property
     def config_file(self) -> str | None:
         """The named kubeconfig; otherwise the home's own where there is one; otherwise, and for kubectl, the usual ones."""
-        if self.kubeconfig is not None or self.context is not None or called.plugin():
+        if self.named:
             return self.kubeconfig
         return str(self.home.kubeconfig) if self.home.kubeconfig.exists() else None
 
 
 @asynccontextmanager
 async def connection(target: Target) -> AsyncIterator[Kube]:
-    """Yield a connection, closed at the end."""
-    kube = await Kube.connect(target.config_file, target.context)
+    """Yield a connection, closed at the end. Raises NoClusterError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of being outside a Pod
+        try:
+            kube = await Kube.connect(target.config_file, target.context)
+        except Exception as error:
+            if type(error).__name__ != "ConfigException":
+                raise
+            raise NoClusterError(_no_cluster(target, str(error))) from None
     try:
         yield kube
     finally:
@@ -81,10 +97,18 @@ def call(target: Target, work: Callable[[Kube], Coroutine[Any, Any, T]]) -> T:
         )
     except ApiError as error:
         fail(error.message or str(error))
-    except Exception as error:
-        if type(error).__name__ == "ConfigException":
-            fail(f"no cluster to talk to: {error}. `mainstay up` makes one, or name one with --kubeconfig.")
-        raise
+    except NoClusterError as error:
+        fail(str(error))
+
+
+def _no_cluster(target: Target, why: str) -> str:
+    files = target.config_file or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    told = (
+        f"{files}: {why.strip().rstrip('.')}"
+        if called.server(target.config_file, None)
+        else f"{files} names none"
+    )
+    return f"no cluster to talk to ({told}). `mainstay up` makes one, or name one with --kubeconfig"
 
 
 async def get(kube: Kube, target: Target, wanted: Ref) -> Object:

@@ -113,8 +113,7 @@ def logs(
 
 def _of_this_machine(target: Target) -> None:
     """Refuse to show files of this machine as if they were another cluster's."""
-    other = target.kubeconfig is not None or target.context is not None or called.plugin()
-    if other and target.home.kubeconfig.exists() and not target.here:
+    if target.named and target.home.kubeconfig.exists() and not target.here:
         fail(
             f"logs are files on the machine that the programs run on. {target.home.root} on this one belongs to "
             f"{called.server(str(target.home.kubeconfig), None)}, and you named another cluster"

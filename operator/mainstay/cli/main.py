@@ -44,14 +44,27 @@ def command() -> Any:
         f"{tree.help}\n\nCluster and namespace are those of kubectl's current context; --context, --kubeconfig and -n "
         f"go after the verb. Of this machine, and said as `mainstay VERB`: {', '.join(called.MACHINE)}."
     )
+    tree.params = [one for one in tree.params if "completion" not in one.name]  # kubectl completes
     for verb in called.MACHINE:
         tree.commands.pop(verb, None)
     for one in tree.commands.values():
         one.help = called.spoken(one.help or "")
         for parameter in one.params:
-            if told := getattr(parameter, "help", None):
-                parameter.help = called.spoken(told)
+            _told_anew(parameter)
     return tree
+
+
+def _told_anew(parameter: Any) -> None:
+    """Say of an option of a verb what it is to kubectl's plugin."""
+    from mainstay.cli import called
+
+    match parameter.name:
+        case "namespace":
+            parameter.help, parameter.show_default = f"{parameter.help} Default: that of the context.", False
+        case "kubeconfig":
+            parameter.help = "Kubeconfig. Default: kubectl's, $KUBECONFIG or ~/.kube/config."
+        case _ if getattr(parameter, "help", None):
+            parameter.help = called.spoken(parameter.help)
 
 
 def _misused(message: str) -> NoReturn:

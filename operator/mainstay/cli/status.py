@@ -10,8 +10,10 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.text import Text
 
-from mainstay.cli.cluster import Target, call, connection, everything, get
+from mainstay.cli import called
+from mainstay.cli.cluster import NoClusterError, Target, call, connection, everything, get
 from mainstay.cli.console import Rows, fail, note, out, show, table
+from mainstay.cli.home import Home
 from mainstay.cli.names import Kind, Ref, ref
 from mainstay.cli.options import (
     AllNamespacesOption,
@@ -26,6 +28,7 @@ from mainstay.cli.options import (
 from mainstay.cli.words import age, condition, one_line, print_as
 from mainstay.core.unit import GONE, UnitState
 from mainstay.runtime.base import RuntimeUnavailableError
+from mainstay.runtime.process import known_scopes
 from mainstay.shell.kube import (
     BATCHES,
     JOBS,
@@ -83,7 +86,7 @@ def status(
             fail(f"-A goes without a name; -n names the namespace of {name}")
         _one(target, ref(name, tuple(Kind)), output, bare="/" not in name)
         return
-    if not target.home.exists:
+    if not target.home.exists and not target.named:
         fail(f"{target.home.root} is not in use; `mainstay up` starts there")
     from mainstay.cli import health
 
@@ -93,15 +96,19 @@ def status(
     if output is not None:
         print_as(told, output)
         return
+    if told["runs"] is None and not told["parts"]:
+        fail(told["problem"])
     measured = f"   metrics: {told['metrics']}" if told["metrics"] else ""
-    out.print(f"home: {told['home']}   api: {told['api']}{measured}")
+    place = f"home: {told['home']}   " if told["home"] else ""
+    out.print(f"{place}api: {told['api']}{measured}")
     out.print()
     parts = table("PART", "STATE", "PID", "RESTARTS")
     for part in told["parts"]:
         parts.add_row(part["name"], part["state"], str(part["pid"] or ""), str(part["restarts"]))
-    show(parts)
+    if told["parts"]:
+        show(parts)
+        out.print()
     missing = [part["name"] for part in told["parts"] if part["state"] == NOT_RUNNING]
-    out.print()
     if told["runs"] is None:
         down = len(missing) == len(parts.rows)
         note(f"{told['problem']}; `mainstay up` starts {'everything' if down else 'what is missing'}")
@@ -118,9 +125,8 @@ def status(
         out.print(f"no runs, stacks, jobs or batches{where}")
     from mainstay.cli import stackstate
 
-    for rows in stackstate.glance(target, objects[STACKS], objects[RESTARTS]):
-        out.print()
-        show(rows)
+    apart = bool(told["runs"]) or not any(objects.values())
+    stackstate.show_glance(target, objects[STACKS], objects[RESTARTS], apart=apart)
     if objects[LIBRARIES] or objects[STRATEGIES]:
         from mainstay.cli import strategies
 
@@ -204,20 +210,17 @@ def _show_jobs(target: Target, batches: list[Object], jobs: list[Object]) -> Non
 
 async def _status(target: Target, alone: str | None) -> tuple[dict[str, Any], dict[str, list[Object]]]:
     """What is told, and the objects beside runs that it was told of, by plural; with `alone` of that namespace."""
-    from mainstay.cli import stackstate, strategies, system
+    from mainstay.cli import stackstate, strategies
     from mainstay.cli.jobtree import summary
 
     plurals = (BATCHES, JOBS, LIBRARIES, STRATEGIES, STACKS, RESTARTS)
     objects: dict[str, list[Object]] = {plural: [] for plural in plurals}
     told: dict[str, Any] = {
-        "home": str(target.home.root),
+        "home": str(target.home.root) if target.here else None,
         "api": _server(target),
-        "metrics": _metrics(target),
-        "parts": await parts_of(target),
-        "units": [
-            *await _units(system.runtime(target.home, "runs")),
-            *(u for u in await _units(system.task_runtime(target.home)) if u["state"] not in GONE),
-        ],
+        "metrics": _metrics(target) if target.here else None,
+        "parts": await parts_of(target) if target.here else [],
+        "units": await _units_here(target.home) if target.here else [],
         "runs": None,
     }
     try:
@@ -235,6 +238,8 @@ async def _status(target: Target, alone: str | None) -> tuple[dict[str, Any], di
         told["problem"] = "the API server does not answer"
     except ApiError as error:
         told["problem"] = f"the API server refuses: {error.message}"
+    except NoClusterError as error:
+        told["problem"] = str(error)
     except Exception as error:
         told["problem"] = f"the API server can't be reached: {one_line(str(error))[:200]}"
     return told, objects
@@ -253,11 +258,24 @@ async def parts_of(target: Target) -> list[dict[str, Any]]:
         part["state"] = NOT_RUNNING if part["state"] in GONE else part["state"]
         if part["pid"] and part["state"] != NOT_RUNNING and system.halted(part["pid"]):
             part["state"] = str(UnitState.PAUSED)
-    for scope in ("system", "runs", "jobs"):
+    stacks = [("/".join(key), scope) for key, scope in known_scopes(target.home.root)]
+    for words, scope in (("system", "system"), ("runs", "runs"), ("jobs", "jobs"), *stacks):
         pid = system.supervisor_pid(target.home, scope)
         state = "Running" if pid else NOT_RUNNING
-        parts.append({"name": f"supervisord ({scope})", "state": state, "pid": pid, "restarts": 0})
+        if pid or (words, scope) not in stacks or system.lives(target.home, scope):
+            parts.append({"name": f"supervisord ({words})", "state": state, "pid": pid, "restarts": 0})
     return parts
+
+
+async def _units_here(home: Home) -> list[dict[str, Any]]:
+    """What is seen of programs of users: runs, services of stacks, and tasks that live."""
+    from mainstay.cli import system
+
+    units = await _units(system.runtime(home, "runs"))
+    for (namespace, stack), scope in known_scopes(home.root):
+        services = await _units(system.runtime(home, scope))
+        units += [{**one, "name": f"{namespace}.{stack}/{one['name']}"} for one in services]
+    return [*units, *(u for u in await _units(system.task_runtime(home)) if u["state"] not in GONE)]
 
 
 async def _units(runtime: Any) -> list[dict[str, Any]]:
@@ -290,13 +308,7 @@ def _metrics(target: Target) -> str | None:
 
 
 def _server(target: Target) -> str:
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(target.home.kubeconfig.read_text())
-        return str(loaded["clusters"][0]["cluster"]["server"])
-    except (OSError, KeyError, IndexError, TypeError):
-        return "a cluster of your own"
+    return called.server(target.config_file, target.context) or "a cluster of your own"
 
 
 async def runs_table(kube: Kube, namespace: str | None) -> Rows:
