@@ -27,6 +27,7 @@ from mainstay import handlers
 from mainstay.core.names import unit_name
 from mainstay.core.unit import ProcessId, UnitSpec, UnitState
 from mainstay.runtime.fake import FakeRuntime, _Record
+from mainstay.runtime.fake_stacks import FakeStacks
 from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.runtime.strategies import Shelf
 from mainstay.shell.kube import RUNS, Kube, path
@@ -134,7 +135,9 @@ async def main(kubeconfig: str, seeded: bool, home: Path | None) -> None:
     kube = await Kube.connect(kubeconfig)
     runtime = FakeRuntime()
     shelf = Shelf(home) if home is not None else None
-    operator = Operator(kube, runtime, FakeRuntime(), shelf or FakeShelf(), home=home or Path("/"))
+    operator = Operator(
+        kube, runtime, FakeRuntime(), shelf or FakeShelf(), FakeStacks(), home=home or Path("/")
+    )
     try:
         if shelf is not None:
             await shelf.start_up()

@@ -41,6 +41,7 @@ from mainstay.cli.apply import apply_all, established, served
 from mainstay.runtime import effects
 from mainstay.runtime.base import GONE
 from mainstay.runtime.process import ProcessRuntime
+from mainstay.runtime.process.stacks import ProcessStacks
 from mainstay.runtime.process.tasks import ProcessTaskRuntime
 from mainstay.runtime.strategies import Shelf
 from mainstay.shell.copies import WATCHED
@@ -400,7 +401,7 @@ class Shell:
             task.cancel()
         if tasks:
             loop.run_until_complete(asyncio.wait(tasks, timeout=PATIENCE))
-        for close in (getattr(self, name, None) for name in ("runtime", "tasks", "shelf", "kube")):
+        for close in (getattr(self, name, None) for name in ("runtime", "tasks", "shelf", "stacks", "kube")):
             if close is not None:
                 with suppress(Exception, Crash):
                     loop.run_until_complete(close.close())
@@ -417,8 +418,13 @@ class Shell:
         self.runtime = ProcessRuntime(stage.home, "runs", home_id=stage.home_id)
         self.tasks = ProcessTaskRuntime(stage.home, home_id=stage.home_id)
         self.shelf = Shelf(Path(stage.home))
-        self.operator = Operator(self.kube, self.runtime, self.tasks, self.shelf, home=Path(stage.home))
-        await asyncio.gather(self.runtime.start_up(), self.tasks.start_up(), self.shelf.start_up())
+        self.stacks = ProcessStacks(Path(stage.home), home_id=stage.home_id)
+        self.operator = Operator(
+            self.kube, self.runtime, self.tasks, self.shelf, self.stacks, home=Path(stage.home)
+        )
+        await asyncio.gather(
+            self.runtime.start_up(), self.tasks.start_up(), self.shelf.start_up(), self.stacks.start_up()
+        )
         await self.operator.start()
         watches = [asyncio.create_task(self._watch(plural)) for plural in WATCHED]
         self._ready.set()

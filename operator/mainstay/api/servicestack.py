@@ -89,6 +89,10 @@ class StackTimeouts(Model):
     start_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         60, description="Seconds for all services to be up in a restart, before it has failed. Default: 60."
     )
+    steady_seconds: Annotated[int, Field(ge=0, le=600)] = Field(
+        1,
+        description="Seconds a service without a probe must live before a restart counts it as up. Default: 1.",
+    )
 
 
 class StackGoal(StrEnum):

@@ -125,6 +125,7 @@ async def _main(
     address: tuple[str, int] | None,
 ) -> int:
     from mainstay.runtime.process.runtime import ProcessRuntime
+    from mainstay.runtime.process.stacks import ProcessStacks
     from mainstay.runtime.process.tasks import ProcessTaskRuntime
     from mainstay.runtime.strategies import Shelf
     from mainstay.shell.endpoints import Endpoints
@@ -139,7 +140,8 @@ async def _main(
     runtime = ProcessRuntime(home.root, "runs", home_id=home.identity(), extra_env=_user_env())
     tasks = ProcessTaskRuntime(home.root, home_id=home.identity(), extra_env=_user_env())
     shelf = Shelf(home.root)
-    worker = Operator(kube, runtime, tasks, shelf, home=home.root, ephemeral_ports=ephemeral_ports())
+    stacks = ProcessStacks(home.root, home_id=home.identity(), extra_env=_user_env())
+    worker = Operator(kube, runtime, tasks, shelf, stacks, home=home.root, ephemeral_ports=ephemeral_ports())
     worker.metrics.shutdowns.keep(home.root / "shutdowns.json")
     endpoints = Endpoints(worker, kube)
     watches: list[asyncio.Task[Any]] = []
@@ -151,7 +153,7 @@ async def _main(
             await _serve(endpoints, home, *address)
         await kube.wait_ready(API_PATIENCE_SECONDS)
         await _own(home, kube, take_over)
-        await asyncio.gather(runtime.start_up(), tasks.start_up(), shelf.start_up())
+        await asyncio.gather(runtime.start_up(), tasks.start_up(), shelf.start_up(), stacks.start_up())
         await worker.start()
         assert worker.lost is not None
         if admin is not None:
@@ -191,7 +193,8 @@ async def _main(
         stop_watching.set()
         await _ended(watches, END_SECONDS, gently=True)
         home.operator_url.unlink(missing_ok=True)
-        closing = [runtime.close(), tasks.close(), shelf.close(), endpoints.close(), kube.close()]
+        closing = [runtime.close(), tasks.close(), shelf.close(), stacks.close()]
+        closing += [endpoints.close(), kube.close()]
         if admin is not None:
             closing.append(admin.close())
         await _ended([asyncio.ensure_future(one) for one in closing], END_SECONDS, gently=True)

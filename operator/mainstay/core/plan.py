@@ -210,6 +210,13 @@ class StopService:
 
 
 @dataclass(frozen=True, slots=True)
+class ResumeService:
+    """Let a service go on that somebody stopped by signal."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveService:
     """Forget a service's unit, which has no live member."""
 
@@ -259,7 +266,14 @@ JobEffect = StartTask | StopTask | RemoveTask | RemoveRecords | StoreOutputs
 BatchEffect = CreateJob | SetJobState | DeleteJob
 StrategyEffect = KeepSnapshot | CreateStrategy | SetSource | DeleteStrategy
 StackEffect = (
-    CreateLease | DeleteLease | StartService | DefineService | StopService | RemoveService | RemoveScope
+    CreateLease
+    | DeleteLease
+    | StartService
+    | DefineService
+    | StopService
+    | ResumeService
+    | RemoveService
+    | RemoveScope
 )
 RestartEffect = EndHolders | EndSupervisor | StartSupervisor | DeleteRestart
 Action = Finalizer | RunEffect | JobEffect | BatchEffect | StrategyEffect | StackEffect | RestartEffect

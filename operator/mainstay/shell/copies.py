@@ -12,16 +12,19 @@ from mainstay.shell.kube import (
     LEASES,
     LIBRARIES,
     POOLS,
+    RESTARTS,
     RUNS,
+    STACKS,
     STRATEGIES,
     Kube,
     core_path,
     path,
 )
+from mainstay.shell.stacks.index import StackIndex
 from mainstay.shell.store import HistoryLostError, Kind, Object, Store, key_of, version_of
 from mainstay.shell.strategies.index import StrategyIndex
 
-WATCHED = (POOLS, LEASES, CONFIG_MAPS, LIBRARIES, STRATEGIES, RUNS, JOBS, BATCHES)
+WATCHED = (POOLS, LEASES, CONFIG_MAPS, LIBRARIES, STRATEGIES, RUNS, JOBS, BATCHES, STACKS, RESTARTS)
 """Every kind that is kept a copy of, in the order in which it is learned."""
 
 Take = Callable[[str, bool, Object], None]
@@ -33,7 +36,9 @@ Changed = Callable[[str, bool, Object, Object | None], None]
 class Copies:
     """Takes objects in, whoever tells of them, and passes on what was news."""
 
-    def __init__(self, store: Store, index: JobIndex, strategies: StrategyIndex, kube: Kube) -> None:
+    def __init__(
+        self, store: Store, index: JobIndex, strategies: StrategyIndex, stacks: StackIndex, kube: Kube
+    ) -> None:
         self._store = store
         self._index = index
         self._kube = kube
@@ -41,6 +46,8 @@ class Copies:
             RUNS: store.runs,
             JOBS: index.jobs,
             BATCHES: index.batches,
+            STACKS: stacks.stacks,
+            RESTARTS: stacks.restarts,
             LEASES: store.leases,
             POOLS: store.pools,
             LIBRARIES: strategies.libraries,
@@ -52,12 +59,14 @@ class Copies:
             LEASES: store.put_lease,
             JOBS: index.put_job,
             STRATEGIES: strategies.put_strategy,
+            RESTARTS: stacks.put_restart,
         }
         self._drop = {
             RUNS: store.drop_run,
             LEASES: store.drop_lease,
             JOBS: index.drop_job,
             STRATEGIES: strategies.drop_strategy,
+            RESTARTS: stacks.drop_restart,
         }
         self.changed: Changed = lambda *_: None
         """Called for every change that was news."""

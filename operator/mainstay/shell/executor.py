@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from typing import assert_never
 
-from mainstay.api.ports import HOLDER_LABEL, Holder, PortLeaseSpec, lease_name
 from mainstay.api.strategyrun import PauseHttp, PauseMethod, StrategyRun
 from mainstay.core.names import unit_name
 from mainstay.core.plan import (
@@ -26,15 +24,18 @@ from mainstay.core.unit import PauseCall
 from mainstay.core.unitspec import Sources, secret_refs, unit_spec
 from mainstay.runtime.base import Runtime, Shelf
 from mainstay.shell.gather import Gatherer
-from mainstay.shell.kube import LEASES, ApiError, Kube, core_path, path
-from mainstay.shell.store import Key, Object, Store
+from mainstay.shell.kube import Kube, core_path
+from mainstay.shell.leases import Leases
+from mainstay.shell.store import Key, Object
 
 
 class Executor:
     """Performs actions on runs. Raises what the API server or the runtime raises; each can be repeated."""
 
-    def __init__(self, store: Store, kube: Kube, runtime: Runtime, gatherer: Gatherer, shelf: Shelf) -> None:
-        self._store = store
+    def __init__(
+        self, leases: Leases, kube: Kube, runtime: Runtime, gatherer: Gatherer, shelf: Shelf
+    ) -> None:
+        self._leases = leases
         self._kube = kube
         self._runtime = runtime
         self._gatherer = gatherer
@@ -44,10 +45,10 @@ class Executor:
         """Have the effect. Our copy knows the outcome when this returns."""
         name = unit_name(*key)
         match action:
-            case CreateLease(port=port, pool=pool):
-                await self._create_lease(run, port, pool)
+            case CreateLease():
+                await self._leases.create("StrategyRun", run.metadata, action)
             case DeleteLease():
-                await self.delete_lease(action)
+                await self._leases.delete(action)
             case StartUnit():
                 await self._runtime.start(unit_spec(run, action, await self._sources(run)))
             case DefineUnit():
@@ -62,34 +63,6 @@ class Executor:
                 await self._runtime.remove(name, owner)
             case _:
                 assert_never(action)
-
-    async def delete_lease(self, action: DeleteLease) -> None:
-        """Give a port back; our copy forgets it at once."""
-        await self._kube.delete(LEASES, action.name, uid=action.uid, resource_version=action.resource_version)
-        self._store.drop_lease(
-            {"metadata": {"name": action.name, "uid": action.uid}, "spec": {"port": _port_of(action.name)}}
-        )
-
-    async def _create_lease(self, run: StrategyRun, port: int, pool: str | None) -> None:
-        """201, or 409 held by ourselves: success. Held by another: our copy learns whose it is."""
-        meta = run.metadata
-        spec = PortLeaseSpec(
-            pool=pool,
-            port=port,
-            holder=Holder(kind="StrategyRun", namespace=meta.namespace, name=meta.name, uid=meta.uid),
-        )
-        body = {
-            "metadata": {"name": lease_name(port), "labels": {HOLDER_LABEL: meta.uid}},
-            "spec": spec.wire(),
-        }
-        try:
-            self._store.put_lease(await self._kube.create(LEASES, "PortLease", "", body))
-        except ApiError as error:
-            if error.code != HTTPStatus.CONFLICT:
-                raise
-            existing = await self._kube.get(path(LEASES, name=lease_name(port)))
-            if existing is not None:
-                self._store.put_lease(existing)
 
     async def _sources(self, run: StrategyRun) -> Sources:
         """Everything referred to. Secrets are read now, by name, and kept nowhere."""
@@ -121,10 +94,6 @@ def _decoded(secret: Mapping[str, object] | None, key: str) -> bytes | None:
         return base64.b64decode(value)
     except binascii.Error:
         return None
-
-
-def _port_of(lease: str) -> int:
-    return int(lease.removeprefix("port-"))
 
 
 def pause_call(run: StrategyRun, *, resume: bool) -> PauseCall | None:

@@ -13,12 +13,10 @@ from mainstay.core.readiness import readiness_of
 from mainstay.core.snapshot import Inputs, LeaseView, PortView, Problem, RunSnapshot
 from mainstay.core.unit import LIVE, ProbeResult, Unit, UnitState
 from mainstay.runtime.base import Runtime
+from mainstay.shell.probing import Probing
 from mainstay.shell.reconcile import Memory
 from mainstay.shell.store import Key, Store, Taken
 from mainstay.shell.strategies.views import Views
-
-FAILURES_BEFORE_NOT_READY = 3
-"""Failed probes in a row before a run that was ready no longer counts as serving."""
 
 _SERVING = (RunPhase.STARTING, RunPhase.RUNNING, RunPhase.RESUMING)
 
@@ -30,10 +28,7 @@ class RunMemory(Memory):
     problem: Problem | None = None
     problem_generation: int = 0
     problem_until: float = 0.0
-    probed_at: float = 0.0
-    probe: ProbeResult | None = None
-    probe_failures: int = 0
-    probed_pid: int = 0
+    probing: Probing = field(default_factory=Probing)
     inputs_of: tuple[int, tuple[str | None, ...]] | None = None
     inputs: Inputs = field(default_factory=Inputs)
 
@@ -123,23 +118,7 @@ class Gatherer:
         """Ask when it is due; one failure among successes does not count."""
         if run.status.phase not in _SERVING or unit.state is not UnitState.RUNNING:
             return None
-        readiness = readiness_of(run.spec)
-        if readiness is None:
-            return ProbeResult(ready=True)
-        pid = unit.leader.pid if unit.leader else 0
-        if pid != memory.probed_pid:
-            memory.probe, memory.probed_pid, memory.probe_failures = None, pid, 0
-        now = time.monotonic()
-        known = memory.probe
-        if known is not None and known.ready and now - memory.probed_at < readiness.period_seconds - 0.05:
-            return known
-        result = await self._runtime.probe(unit.name, readiness, run.status.port)
-        memory.probed_at = now
-        memory.probe_failures = 0 if result.ready else memory.probe_failures + 1
-        if known is not None and known.ready and memory.probe_failures < FAILURES_BEFORE_NOT_READY:
-            return known
-        memory.probe = result
-        return result
+        return await memory.probing.ask(self._runtime, unit, readiness_of(run.spec), run.status.port)
 
 
 def _problem(run: StrategyRun, memory: RunMemory) -> Problem | None:

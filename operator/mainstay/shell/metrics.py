@@ -18,28 +18,36 @@ from prometheus_client.registry import Collector
 import mainstay
 from mainstay.api.jobbatch import BatchPhase
 from mainstay.api.phasedjob import JobPhase
+from mainstay.api.servicestack import ServiceState, StackPhase
+from mainstay.api.stackrestart import OVER, RestartMode, RestartPhase
 from mainstay.api.strategyrun import RunPhase
 from mainstay.core import reasons
 from mainstay.core.unit import UnitState
+from mainstay.shell.copies import WATCHED
 from mainstay.shell.jobs.index import JobIndex
-from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, LIBRARIES, POOLS, RUNS, STRATEGIES
 from mainstay.shell.shutdowns import BOUNDS, Shutdowns
+from mainstay.shell.stacks.index import StackIndex
 from mainstay.shell.store import Key, Object, Store
 from mainstay.shell.strategies.index import StrategyIndex
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
-KINDS = ("run", "job", "batch", "library", "strategy", "unit", "task", "lease", "pool")
-"""What is worked on: objects; units of runs and of jobs that have no object; leases; pools."""
+KINDS = (
+    *("run", "job", "batch", "library", "strategy", "stack", "restart"),
+    *("unit", "task", "scope", "lease", "pool"),
+)
+"""What is worked on: objects; units of runs and of jobs, and scopes of stacks, that have no object; leases; pools."""
 
 RESULTS = ("write", "act", "wait", "conflict", "gone", "unreadable", "error")
 VERBS = ("get", "list", "create", "update", "patch", "delete")
 ANSWERS = ("ok", "conflict", "not_found", "refused", "unavailable")
-SCOPES = ("runs", "jobs")
+SCOPES = ("runs", "jobs", "stacks")
 OFFERS = ("offered", "invalid", "missing")
 
 STUCK = frozenset({reasons.RUNTIME_UNAVAILABLE, reasons.CRASH_LOOP})
 """Reasons of Ready that mean: it should run, and does not."""
+
+_PLURALS = {"run": "runs", "job": "jobs", "batch": "batches", "stack": "stacks"}
 
 _REASONS = frozenset(v for v in vars(reasons).values() if isinstance(v, str) and " " not in v)
 
@@ -48,7 +56,12 @@ class Metrics:
     """The metrics of one operator, in a registry of its own."""
 
     def __init__(
-        self, store: Store, index: JobIndex, strategies: StrategyIndex, depth: Callable[[], int]
+        self,
+        store: Store,
+        index: JobIndex,
+        strategies: StrategyIndex,
+        stacks: StackIndex,
+        depth: Callable[[], int],
     ) -> None:
         self.registry = CollectorRegistry()
         self.shutdowns = Shutdowns()
@@ -97,7 +110,7 @@ class Metrics:
             ["status"],
             registry=here,
         )
-        for plural in (RUNS, JOBS, BATCHES, LIBRARIES, STRATEGIES, POOLS, LEASES, CONFIG_MAPS):
+        for plural in WATCHED:
             self._events.labels(plural)
         for kind in KINDS:
             self._visits.labels(kind)
@@ -113,7 +126,24 @@ class Metrics:
             "Runs that were restarted because of their strategy: it was edited, deleted, or is back.",
             registry=here,
         )
-        here.register(_Known(self, store, index, strategies, depth))
+        self._restarts = Counter(
+            "mainstay_stack_restarts_total",
+            "Restarts of stacks that came to their end, by mode and by what they came to.",
+            ["mode", "result"],
+            registry=here,
+        )
+        self._restart_seconds = Histogram(
+            "mainstay_stack_restart_duration_seconds",
+            "How long restarts of stacks took, from their first step to their end.",
+            ["mode"],
+            buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0),
+            registry=here,
+        )
+        for mode in RestartMode:
+            self._restart_seconds.labels(str(mode))
+            for phase in OVER:
+                self._restarts.labels(str(mode), str(phase))
+        here.register(_Known(self, store, index, strategies, stacks, depth))
         here.register(ProcessCollector(registry=None))
 
     # --- as it happens
@@ -147,6 +177,11 @@ class Metrics:
         """A run is restarted because of its strategy."""
         self._rolls.inc()
 
+    def restarted(self, mode: RestartMode, phase: RestartPhase, seconds: float) -> None:
+        """A restart of a stack came to its end."""
+        self._restarts.labels(str(mode), str(phase)).inc()
+        self._restart_seconds.labels(str(mode)).observe(max(0.0, seconds))
+
     def saw_units(self, scope: str, key: Key, states: Iterable[UnitState]) -> None:
         """The units of an object, as they are now; none when it is gone."""
         if seen := tuple(states):
@@ -164,9 +199,11 @@ class _Known(Collector):
         store: Store,
         index: JobIndex,
         strategies: StrategyIndex,
+        stacks: StackIndex,
         depth: Callable[[], int],
     ) -> None:
         self._metrics = metrics
+        self._stacks = stacks
         self._store = store
         self._index = index
         self._strategies = strategies
@@ -187,6 +224,7 @@ class _Known(Collector):
         yield self._stalled()
         yield from self._units()
         yield from self._ports()
+        yield self._services()
         yield from self._offers()
         yield _gauge("mainstay_tasks_claimed", "Tasks that run or are about to.", [], {(): self._index.total})
         yield _gauge(
@@ -205,17 +243,27 @@ class _Known(Collector):
             ("run", self._store.runs.objects),
             ("job", self._index.jobs.objects),
             ("batch", self._index.batches.objects),
+            ("stack", self._stacks.stacks.objects),
         )
 
     def _phases(self) -> Iterator[Metric]:
-        for (kind, objects), phases in zip(self._objects(), (RunPhase, JobPhase, BatchPhase), strict=True):
+        all_phases = (RunPhase, JobPhase, BatchPhase, StackPhase)
+        for (kind, objects), phases in zip(self._objects(), all_phases, strict=True):
             known = [str(phase) for phase in phases]
             found = dict.fromkeys([*known, "Unknown"], 0)
             for obj in objects.values():
                 phase = (obj.get("status") or {}).get("phase") or "Pending"
                 found[phase if phase in found else "Unknown"] += 1
-            name = {"run": "runs", "job": "jobs", "batch": "batches"}[kind]
+            name = _PLURALS[kind]
             yield _gauge(f"mainstay_{name}", f"{name.capitalize()} by phase.", ["phase"], _by(found))
+
+    def _services(self) -> Metric:
+        found = dict.fromkeys(map(str, ServiceState), 0)
+        for obj in self._stacks.stacks.objects.values():
+            for service in (obj.get("status") or {}).get("services") or ():
+                if service.get("state") in found:
+                    found[service["state"]] += 1
+        return _gauge("mainstay_services", "Services of stacks by state.", ["state"], _by(found))
 
     def _stalled(self) -> Metric:
         found: Count[tuple[str, ...]] = Count()

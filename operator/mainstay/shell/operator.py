@@ -13,7 +13,7 @@ from typing import Any
 
 from mainstay.core.names import object_key, task_key
 from mainstay.core.unit import LIVE
-from mainstay.runtime.base import Runtime, RuntimeUnavailableError, Shelf, TaskRuntime
+from mainstay.runtime.base import Runtime, RuntimeUnavailableError, Shelf, Stacks, TaskRuntime
 from mainstay.shell.copies import WATCHED, Copies
 from mainstay.shell.jobs.batches import BatchReconciler
 from mainstay.shell.jobs.index import TASKS_AT_ONCE, JobIndex
@@ -25,6 +25,10 @@ from mainstay.shell.queue import CANCEL_SECONDS, Queue
 from mainstay.shell.reconcile import Reconciler
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.runs import RunReconciler
+from mainstay.shell.stacks.index import StackIndex
+from mainstay.shell.stacks.restarts import RestartReconciler
+from mainstay.shell.stacks.stacks import StackReconciler
+from mainstay.shell.stacks.sweep import StackSweeper
 from mainstay.shell.store import HistoryLostError, Object, Store
 from mainstay.shell.strategies.index import StrategyIndex
 from mainstay.shell.strategies.libraries import LibraryReconciler
@@ -53,6 +57,7 @@ class Operator:
         runtime: Runtime,
         tasks: TaskRuntime,
         shelf: Shelf,
+        stacks: Stacks,
         *,
         home: Path = Path("/"),
         ephemeral_ports: tuple[int, int] | None = None,
@@ -61,10 +66,11 @@ class Operator:
         self.store = Store()
         self.index = JobIndex(tasks_at_once)
         self.strategies = StrategyIndex()
-        self.copies = Copies(self.store, self.index, self.strategies, kube)
+        self.stacks = StackIndex()
+        self.copies = Copies(self.store, self.index, self.strategies, self.stacks, kube)
         self.queue: Queue[WorkKey] = Queue(self._work)
-        self._wakes = Wakes(self.queue, self.store, self.index, self.strategies)
-        self.metrics = Metrics(self.store, self.index, self.strategies, lambda: self.queue.depth)
+        self._wakes = Wakes(self.queue, self.store, self.index, self.strategies, self.stacks)
+        self.metrics = Metrics(self.store, self.index, self.strategies, self.stacks, lambda: self.queue.depth)
         self.lost: asyncio.Future[None] | None = None
         self.closing = False
         self.heard_at: float | None = None
@@ -86,7 +92,11 @@ class Operator:
         )
         self._jobs = JobReconciler(self.store, self.index, kube, tasks, self._recorder)
         self._batches = BatchReconciler(self.index, kube, self._recorder)
-        self._sweeper = Sweeper(self.store, kube, runtime, self._runs.executor)
+        self._scopes = stacks
+        self._stacks = StackReconciler(self.stacks, self.store, kube, stacks, self._recorder)
+        self._restarts = RestartReconciler(self.stacks, kube, stacks, self._recorder)
+        self._sweeper = Sweeper(self.store, kube, runtime)
+        self._stack_sweeper = StackSweeper(self.stacks, kube, stacks)
         self._task_sweeper = TaskSweeper(self.index, kube, tasks)
         self._writes = Writes(self._cut_off)
         self._measure()
@@ -99,6 +109,8 @@ class Operator:
         self._libraries.learned = self._wakes.users_of_library
         self._strategies.stale = lambda key: self.queue.add(("library", *key))
         self._runs.snapshot_lost = self._wakes.strategy_of
+        self._stacks.changed = self._wakes.restarts_of
+        self._restarts.changed = self._wakes.stack_of_restart
         self._jobs.changed = self._wakes.batch_of
         self._batches.touched = lambda key: self.queue.add(("job", *key))
         self.index.room_made = self._wakes.waiting_for_room
@@ -126,6 +138,8 @@ class Operator:
         self._unseen |= {("batch", *key) for key in self.index.batches.objects}
         self._unseen |= {("library", *key) for key in self.strategies.libraries.objects}
         self._unseen |= {("strategy", *key) for key in self.strategies.strategies.objects}
+        self._unseen |= {("stack", *key) for key in self.stacks.stacks.objects}
+        self._unseen |= {("restart", *key) for key in self.stacks.restarts.objects}
         for key in self._unseen:
             self.queue.add(key)
         self._saw(None)
@@ -137,6 +151,7 @@ class Operator:
         self._spawn("runs", self._listen())
         self._spawn("tasks", self._listen_to_tasks())
         self._spawn("strategies", self._listen_to_strategies())
+        self._spawn("stacks", self._listen_to_stacks())
         self._spawn("resync", self._resync())
 
     async def close(self) -> None:
@@ -174,7 +189,15 @@ class Operator:
 
     @property
     def _reconcilers(self) -> tuple[Reconciler[Any, Any, Any], ...]:
-        return self._runs, self._jobs, self._batches, self._libraries, self._strategies
+        return (
+            self._runs,
+            self._jobs,
+            self._batches,
+            self._libraries,
+            self._strategies,
+            self._stacks,
+            self._restarts,
+        )
 
     def _measure(self) -> None:
         measured = self.metrics
@@ -185,6 +208,12 @@ class Operator:
         self._batches.passed = partial(measured.passed, "batch")
         self._libraries.passed = partial(measured.passed, "library")
         self._strategies.passed = partial(measured.passed, "strategy")
+        self._stacks.passed = partial(measured.passed, "stack")
+        self._restarts.passed = partial(measured.passed, "restart")
+        self._restarts.finished = measured.restarted
+        self._stacks.gathered = lambda key, s: measured.saw_units(
+            "stacks", key, [view.unit.state for view in s.services.values()] if s else ()
+        )
         self._runs.gathered = lambda key, s: measured.saw_units("runs", key, (s.unit.state,) if s else ())
         self._jobs.gathered = lambda key, s: measured.saw_units(
             "jobs", key, [unit.state for unit in s.units.values()] if s else ()
@@ -227,7 +256,7 @@ class Operator:
         finally:
             self.metrics.visited(key[0], time.monotonic() - began)
             self._saw(key)
-        if key[0] in ("unit", "task", "lease", "pool"):  # the others tell of each pass
+        if key[0] in ("unit", "task", "scope", "lease", "pool"):  # the others tell of each pass
             self.metrics.passed(key[0], "wait")
         return again
 
@@ -244,6 +273,12 @@ class Operator:
                 return await self._libraries.reconcile((namespace, name))
             case "strategy":
                 return await self._strategies.reconcile((namespace, name))
+            case "stack":
+                return await self._stacks.reconcile((namespace, name))
+            case "restart":
+                return await self._restarts.reconcile((namespace, name))
+            case "scope":
+                return await self._stack_sweeper.scope((namespace, name))
             case "unit":
                 return await self._sweeper.unit(f"{namespace}.{name}")
             case "task":
@@ -289,6 +324,13 @@ class Operator:
         async for key in self._shelf.changes():
             self.queue.add(("library", *key))
 
+    async def _listen_to_stacks(self) -> None:
+        """Stacks of which a service or the supervisor changed."""
+        async for key in self._scopes.changes():
+            known = key in self.stacks.stacks.objects
+            self.queue.add(("stack" if known else "scope", *key))
+            self._wakes.restarts_of(key)
+
     async def _prune(self) -> None:
         """Forget snapshots that no strategy lists, no run claims or asks for, and no unit was started with."""
         used = set(await self._runtime.strategies())
@@ -318,6 +360,10 @@ class Operator:
                     self.metrics.ownerless[scope] = len(names)
                     for name in names:
                         self.queue.add((what, *object_key(name)))
+                orphans = self._stack_sweeper.orphans()
+                self.metrics.ownerless["stacks"] = len(orphans)
+                for key in orphans:
+                    self.queue.add(("scope", *key))
             except (ApiError, RuntimeUnavailableError) as error:
                 logger.debug("sweep put off: %s", error)
             if self.caught_up.is_set():

@@ -16,7 +16,8 @@ from mainstay.core.unitspec import SourceNotFoundError
 from mainstay.runtime.base import Runtime, RuntimeUnavailableError, SnapshotLostError, UnitRefusedError
 from mainstay.shell.executor import Executor
 from mainstay.shell.gather import Gatherer, RunMemory
-from mainstay.shell.kube import CONFLICTS, LEASES, RUNS, ApiError, Kube, path
+from mainstay.shell.kube import CONFLICTS, RUNS, ApiError, Kube
+from mainstay.shell.leases import Leases
 from mainstay.shell.reconcile import Reconciler
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.store import Key, Object, Store
@@ -45,7 +46,8 @@ class RunReconciler(Reconciler[RunSnapshot, StrategyRunStatus, RunMemory]):
         self._recorder = recorder
         self._strategies = strategies
         self._gatherer = Gatherer(store, runtime, strategies)
-        self.executor = Executor(store, kube, runtime, self._gatherer, strategies.shelf)
+        self._leases = Leases(store, kube)
+        self.executor = Executor(self._leases, kube, runtime, self._gatherer, strategies.shelf)
         self.snapshot_lost: Callable[[StrategyRun], None] = lambda _: None
         """Called with a run whose strategy's bytes are not kept here any more."""
         self.rolled: Callable[[], None] = lambda: None
@@ -124,12 +126,5 @@ class RunReconciler(Reconciler[RunSnapshot, StrategyRunStatus, RunMemory]):
         """Also what we know of its leases."""
         known = self._store.runs.objects.get(key)
         await super().refresh(key)
-        if known is None:
-            return
-        for lease in self._store.leases_of(known["metadata"]["uid"]):
-            current = await self._kube.get(path(LEASES, name=lease.metadata.name))
-            raw = self._store.leases.objects.get(("", lease.metadata.name))
-            if current is not None:
-                self._store.put_lease(current)
-            elif raw is not None:
-                self._store.drop_lease(raw)
+        if known is not None:
+            await self._leases.refresh(known["metadata"]["uid"])

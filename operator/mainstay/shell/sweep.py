@@ -9,14 +9,16 @@ from mainstay.core.names import object_key, task_key
 from mainstay.core.plan import Act, DeleteLease, Wait
 from mainstay.core.unit import GONE, LIVE, Unit
 from mainstay.runtime.base import Runtime, TaskRuntime
-from mainstay.shell.executor import Executor
 from mainstay.shell.jobs.index import JobIndex
-from mainstay.shell.kube import JOBS, RUNS, Kube, path
+from mainstay.shell.kube import JOBS, RUNS, STACKS, Kube, path
+from mainstay.shell.leases import Leases
 from mainstay.shell.store import Store
 
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 30.0
+HOLDERS = {"StrategyRun": RUNS, "ServiceStack": STACKS}
+"""Kinds that hold leases."""
 
 
 async def finish(runtime: TaskRuntime, unit: Unit) -> float | None:
@@ -65,11 +67,11 @@ class Sweeper:
     wrong or restored from an old snapshot must never stop a bot. Everything else is reported.
     """
 
-    def __init__(self, store: Store, kube: Kube, runtime: Runtime, executor: Executor) -> None:
+    def __init__(self, store: Store, kube: Kube, runtime: Runtime) -> None:
         self._store = store
         self._kube = kube
         self._runtime = runtime
-        self._executor = executor
+        self._leases = Leases(store, kube)
         self._reported: set[str] = set()
 
     async def orphans(self) -> list[str]:
@@ -110,22 +112,24 @@ class Sweeper:
         plan = decide_lease(
             lease,
             holder_exists=await self._exists(holder.kind, holder.namespace, holder.name, holder.uid),
-            port_in_use=any(
-                u.port == lease.spec.port and u.state in LIVE for u in await self._runtime.units()
-            ),
+            port_in_use=await self._in_use(lease.spec.port),
         )
         if isinstance(plan, Act) and isinstance(plan.action, DeleteLease):
-            await self._executor.delete_lease(plan.action)
+            await self._leases.delete(plan.action)
             logger.info("%s given back: %s %s is gone", name, holder.kind, holder.name)
             return None
         return plan.seconds if isinstance(plan, Wait) else None
 
+    async def _in_use(self, port: int) -> bool:
+        """Whether a living unit was started with it: of a run as it is now, of a stack as it was last seen."""
+        if any(unit.port == port and unit.state in LIVE for unit in await self._runtime.units()):
+            return True
+        return bool(self._store.carried.get(port))
+
     async def _exists(self, kind: str, namespace: str, name: str, uid: str) -> bool:
         """Whether that very object exists. Kinds we don't know hold their leases for ever."""
-        if kind != "StrategyRun":
+        plural = HOLDERS.get(kind)
+        if plural is None:
             return True
-        known = self._store.runs.objects.get((namespace, name))
-        if known is not None and known["metadata"]["uid"] == uid:
-            return True
-        current = await self._kube.get(path(RUNS, namespace, name))
+        current = await self._kube.get(path(plural, namespace, name))
         return current is not None and current["metadata"]["uid"] == uid

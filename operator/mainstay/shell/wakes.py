@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 
+from mainstay.api.stackrestart import OVER
 from mainstay.api.strategy import DEFAULT_LIBRARY
 from mainstay.api.strategyrun import StrategyRun
 from mainstay.core.inputs import config_map_refs
 from mainstay.core.strategy.strategy import COUNT_SECONDS
 from mainstay.shell.jobs.index import JobIndex, batch_of
-from mainstay.shell.kube import BATCHES, CONFIG_MAPS, JOBS, LEASES, LIBRARIES, POOLS, RUNS, STRATEGIES
+from mainstay.shell.kube import (
+    BATCHES,
+    CONFIG_MAPS,
+    JOBS,
+    LEASES,
+    LIBRARIES,
+    POOLS,
+    RESTARTS,
+    RUNS,
+    STACKS,
+    STRATEGIES,
+)
 from mainstay.shell.pools import POOL_WRITE_SECONDS
 from mainstay.shell.queue import Queue
+from mainstay.shell.stacks.index import StackIndex, stack_of
 from mainstay.shell.store import Key, Object, Store, key_of
 from mainstay.shell.strategies.index import Name, StrategyIndex
 
 WorkKey = tuple[str, str, str]
-"""(what, namespace, name): what is run, job, batch, library, strategy, unit (of a run), task (its unit), lease or pool."""
+"""(what, namespace, name): what is run, job, batch, library, strategy, stack, restart, unit (of a run), task (its unit),
+scope (of a stack), lease or pool."""
 
 WOKEN_AT_ONCE = 64
 """Runs of a pool that look again when a port may be free; whoever takes one wakes nobody, who gives one back does."""
@@ -26,12 +40,18 @@ class Wakes:
     """Puts keys into the queue. Silent until `awake`: at the start everything is looked at anyhow."""
 
     def __init__(
-        self, queue: Queue[WorkKey], store: Store, index: JobIndex, strategies: StrategyIndex
+        self,
+        queue: Queue[WorkKey],
+        store: Store,
+        index: JobIndex,
+        strategies: StrategyIndex,
+        stacks: StackIndex,
     ) -> None:
         self._queue = queue
         self._store = store
         self._index = index
         self._strategies = strategies
+        self._stacks = stacks
         self.awake = False
 
     def changed(self, plural: str, deleted: bool, obj: Object, before: Object | None) -> None:
@@ -55,6 +75,11 @@ class Wakes:
             self._library(namespace, name, obj, before)
         elif plural == STRATEGIES:
             self._strategy(namespace, name, obj, before, deleted=deleted)
+        elif plural == STACKS:
+            self._stack(namespace, name, deleted=deleted, before=before)
+        elif plural == RESTARTS:
+            self._queue.add(("restart", namespace, name))
+            self.stack_of_restart(stack_of(obj))
         elif plural == CONFIG_MAPS:
             self._users_of_config_map(namespace, name)
             self._strategies_of_config_map(namespace, name, obj, before)
@@ -67,19 +92,47 @@ class Wakes:
         if deleted:
             self._queue.add(("unit", namespace, name))
 
+    def _stack(self, namespace: str, name: str, *, deleted: bool, before: Object | None) -> None:
+        self._queue.add(("stack", namespace, name))
+        self.restarts_of((namespace, name))
+        if deleted:
+            self._queue.add(("scope", namespace, name))
+            for lease in self._store.leases_of(before["metadata"]["uid"] if before else ""):
+                self._queue.add(("lease", "", lease.metadata.name))
+
+    def restarts_of(self, stack: Key) -> None:
+        """What a stack comes to is what its restarts wait for."""
+        if self.awake:
+            for key in self._stacks.restarts_of(stack):
+                restart = self._stacks.restart(key)
+                if restart is None or restart.status.phase not in OVER:
+                    self._queue.add(("restart", *key))
+
+    def stack_of_restart(self, stack: Key) -> None:
+        """A stack goes by the step that its restart is at; those that wait, by whose turn it is."""
+        if self.awake:
+            if stack in self._stacks.stacks.objects:
+                self._queue.add(("stack", *stack))
+            self.restarts_of(stack)
+
     def _lease(self, obj: Object, *, deleted: bool) -> None:
         holder = obj.get("spec", {}).get("holder", {})
         key = (str(holder.get("namespace", "")), str(holder.get("name", "")))
         if key in self._store.runs.objects:
             self._queue.add(("run", *key))
+        if key in self._stacks.stacks.objects:
+            self._queue.add(("stack", *key))
         if not deleted:
             self.lease_without_holder(obj["metadata"]["name"])
+        for stack in self._stacks.with_port(obj.get("spec", {}).get("port", 0)):
+            self._queue.add(("stack", *stack))
 
     def lease_without_holder(self, name: str) -> None:
         """A lease whose holder we don't know has to be looked into."""
         lease = self._store.leases.objects[("", name)]
         holder = lease.get("spec", {}).get("holder", {})
-        known = self._store.runs.objects.get((holder.get("namespace", ""), holder.get("name", "")))
+        kind = self._stacks.stacks if holder.get("kind") == "ServiceStack" else self._store.runs
+        known = kind.objects.get((holder.get("namespace", ""), holder.get("name", "")))
         if known is None or known["metadata"]["uid"] != holder.get("uid"):
             self._queue.add(("lease", "", name))
 
@@ -189,6 +242,8 @@ class Wakes:
                 self._queue.add(("library", *key))
 
     def _users_of_config_map(self, namespace: str, name: str) -> None:
+        for stack in self._stacks.with_config_map(namespace, name):
+            self._queue.add(("stack", *stack))
         for key in [k for k in self._store.runs.objects if k[0] == namespace]:
             try:
                 run = self._store.run(key)

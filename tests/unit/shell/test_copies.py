@@ -9,6 +9,7 @@ import pytest
 from mainstay.shell.copies import Copies
 from mainstay.shell.jobs.index import JobIndex
 from mainstay.shell.kube import POOLS
+from mainstay.shell.stacks.index import StackIndex
 from mainstay.shell.store import HistoryLostError, Store
 from mainstay.shell.strategies.index import StrategyIndex
 
@@ -32,7 +33,7 @@ class Pages:
 
 
 def made(kube: Pages) -> Copies:
-    return Copies(Store(), JobIndex(), StrategyIndex(), kube)  # type: ignore[arg-type]
+    return Copies(Store(), JobIndex(), StrategyIndex(), StackIndex(), kube)  # type: ignore[arg-type]
 
 
 async def test_what_was_written_while_a_list_was_on_its_way_is_no_older_server():

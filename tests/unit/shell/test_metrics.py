@@ -20,6 +20,7 @@ from tests.unit.shell.test_shutdown import Api, operating, served, value
 from mainstay.api.strategyrun import StrategyRunStatus
 from mainstay.core.unit import UnitState
 from mainstay.runtime.fake import FakeRuntime
+from mainstay.runtime.fake_stacks import FakeStacks
 from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell import endpoints
 from mainstay.shell.endpoints import Endpoints
@@ -41,7 +42,7 @@ def bare() -> Operator:
     class NoKube:
         """Takes hooks."""
 
-    return Operator(NoKube(), FakeRuntime(), FakeRuntime(), FakeShelf())  # type: ignore[arg-type]
+    return Operator(NoKube(), FakeRuntime(), FakeRuntime(), FakeShelf(), FakeStacks())  # type: ignore[arg-type]
 
 
 def families(of: Metrics) -> dict[str, Any]:
@@ -271,7 +272,7 @@ async def test_failures_are_counted_as_errors_and_retries():
     runtime = FakeRuntime()
     runtime.available = False
     async with served(Api()) as kube:
-        working = Operator(kube, FakeRuntime(), FakeRuntime(), FakeShelf())
+        working = Operator(kube, FakeRuntime(), FakeRuntime(), FakeShelf(), FakeStacks())
         await working.start()
         working._runs._gatherer._runtime = runtime
         working.queue.add(("run", "d", "bot"))
@@ -337,7 +338,7 @@ async def asked(working: Operator, kube: Kube) -> AsyncIterator[Any]:
 async def test_probes_from_the_start_to_the_end(monkeypatch: pytest.MonkeyPatch):
     api, runtime = Api(), FakeRuntime()
     async with served(api) as kube:
-        working = Operator(kube, runtime, FakeRuntime(), FakeShelf())
+        working = Operator(kube, runtime, FakeRuntime(), FakeShelf(), FakeStacks())
         async with asked(working, kube) as ask:
             assert await ask("/healthz") == (200, "ok\n")
             assert await ask("/readyz") == (503, "starting: what exists is not known yet\n")

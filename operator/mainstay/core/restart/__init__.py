@@ -1,0 +1,1 @@
+"""Deciding about the restart of a stack, step by step."""

@@ -1,0 +1,1 @@
+"""Deciding about stacks of services, and about their restarts."""
