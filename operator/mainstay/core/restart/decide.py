@@ -27,6 +27,9 @@ from mainstay.core.stack.spec import problem_of
 
 RestartPlan = Plan[StackRestartStatus]
 
+TURN_SECONDS = 2.0
+"""A stack that does nothing else claims a restart at once; only what takes longer is told."""
+
 
 def decide(s: RestartSnapshot) -> RestartPlan:
     """What to do next. Pure: the same snapshot always gives the same plan."""
@@ -37,6 +40,8 @@ def decide(s: RestartSnapshot) -> RestartPlan:
     if refusal := _refusal(s):
         return Write(_ended(s, RestartPhase.FAILED, *refusal))
     if not s.claimed:
+        if not s.ahead and s.status.phase is None and s.lately.step_seconds < TURN_SECONDS:
+            return Wait(TURN_SECONDS)
         words = f"waits for restart {s.ahead}" if s.ahead else "waits for its turn"
         status = _told(s, RestartPhase.PENDING, reasons.WAITING_FOR_TURN, words)
         return Write(status) if status != s.status else Wait()

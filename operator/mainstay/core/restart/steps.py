@@ -198,7 +198,10 @@ def _start(s: RestartSnapshot) -> Outcome:
 
 
 def _on_its_way(s: RestartSnapshot, service: Service, seen: frozenset[str] = frozenset()) -> bool:
+    """Waiting may help; not where what it depends on won't come up either."""
     told = s.told(service)
+    if service.name in seen:
+        return False
     match told.state:
         case ServiceState.RUNNING:
             return not told.ready and told.restarts < LOOP_RESTARTS
@@ -213,7 +216,7 @@ def _on_its_way(s: RestartSnapshot, service: Service, seen: frozenset[str] = fro
         case ServiceState.PENDING if told.reason == reasons.DEPENDENCY_NOT_READY:
             needed = [one for one in s.declared.spec.services if one.name in service.depends_on]
             deeper = seen | {service.name}
-            return any(_on_its_way(s, one, deeper) for one in needed if one.name not in deeper)
+            return all(s.told(one).ready or _on_its_way(s, one, deeper) for one in needed)
         case _:
             return told.reason in ("", reasons.STARTING)
 
