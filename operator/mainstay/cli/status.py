@@ -143,7 +143,7 @@ def status(
 
 def _one(target: Target, named: Ref, output: str | None, *, bare: bool) -> None:
     """One object in depth; with -o as it is. A bare name is a stack, where there is no run of it."""
-    from mainstay.cli import jobtree, restartstate, stackstate, strategies
+    from mainstay.cli import jobtree, restartstate, stackdepth, strategies
     from mainstay.cli.jobs import jobs_of
     from mainstay.cli.stacks import run_or_stack
 
@@ -162,7 +162,7 @@ def _one(target: Target, named: Ref, output: str | None, *, bare: bool) -> None:
             case Kind.LIBRARY:
                 return obj, await strategies.strategies_of(kube, obj)
             case Kind.STACK:
-                return obj, await stackstate.restarts_for(kube, obj)
+                return obj, await stackdepth.restarts_for(kube, obj)
         return obj, {}
 
     wanted, obj, children = call(target, work)
@@ -180,7 +180,7 @@ def _one(target: Target, named: Ref, output: str | None, *, bare: bool) -> None:
         case Kind.LIBRARY:
             strategies.show_library(target, obj, children)
         case Kind.STACK:
-            stackstate.show_stack(target, obj, children)
+            stackdepth.show_stack(target, obj, children)
         case Kind.RESTART:
             restartstate.show_restart(target, obj)
         case Kind.RUN:
