@@ -225,12 +225,17 @@ def test_what_a_service_knows_of_its_dependencies(start):
     executor = start("trade_executor", interval="0.01", trade_manager=manager.port)
     manager.line("started")
     executor.line("started")
-    wait_for(lambda: manager.get("/")[1]["state"].get("decisions"))
-    known = manager.get("/")[1]["dependencies"]
-    assert {name: (one["up"], one["pid"]) for name, one in known.items()} == {
+    both = {
         "btc_price_watchdog": (True, price.process.pid),
         "db_poller": (True, poller.process.pid),
     }
+
+    def known():
+        about = manager.get("/")[1]
+        asked = {name: (one["up"], one.get("pid")) for name, one in about["dependencies"].items()}
+        return asked == both and about["state"].get("decisions")
+
+    wait_for(known)
     price.end()
     wait_for(lambda: not manager.get("/")[1]["dependencies"]["btc_price_watchdog"]["up"])
     assert manager.get("/health")[0] == 200, "a service is not down because another one is"
