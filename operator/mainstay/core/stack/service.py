@@ -29,6 +29,8 @@ PATIENCE_SECONDS = 2.0
 """How long a new service may be without an answer before that is said."""
 LOOK_SECONDS = 5.0
 """A stranger's listener gives no event when it goes; nor does one that comes."""
+SOONEST_SECONDS, SLOWEST_SECONDS = 0.01, 0.5
+"""Between two questions whether a service is ready."""
 WORDS = 400
 """Characters of a message: those of all services must fit into one status."""
 
@@ -268,11 +270,14 @@ def _serving(v: ServiceView) -> Next:
         told = _told(v, ServiceState.RUNNING, reasons.RUNNING, _held_back(v), ready=True)
         return Next(told, seconds=period)
     state = v.status.state
+    soon = min(
+        SLOWEST_SECONDS, max(SOONEST_SECONDS, age / 8)
+    )  # so what waits for it loses an eighth of its start
     if state is ServiceState.STARTING and age < PATIENCE_SECONDS:
-        return Next(_told(v), poll=True)
+        return Next(_told(v), seconds=soon)
     why = v.probe.message if v.probe is not None else "it was not asked yet"
     state = ServiceState.STARTING if state is ServiceState.STARTING else ServiceState.RUNNING
-    return Next(_told(v, state, reasons.NOT_READY, why), poll=True)
+    return Next(_told(v, state, reasons.NOT_READY, why), seconds=soon)
 
 
 def _held_back(v: ServiceView) -> str:
