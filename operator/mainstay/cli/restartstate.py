@@ -105,7 +105,8 @@ def verified_table(obj: Object) -> Rows:
     for one in sorted((obj.get("status") or {}).get("verified") or [], key=lambda one: bool(one["up"])):
         state = "Completed" if one["up"] else "Failed"
         up = Text("up" if one["up"] else "down", style=MARKS[state][1])
-        made.add_row(marked(state, one["name"]), up, one_line(one.get("message") or ""))
+        words = one_line(one.get("message") or "").removeprefix("up, ")
+        made.add_row(marked(state, one["name"]), up, words)
     return made
 
 

@@ -158,8 +158,8 @@ class Follower:
     said: str = ""
     begun: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
-    details: dict[str, int] = field(default_factory=dict)
-    """Details told of each step."""
+    details: set[tuple[str, str]] = field(default_factory=set)
+    """Details told, with their step."""
     seen: Any = None
     """The status as it was last told."""
     quiet_since: float = 0.0
@@ -220,10 +220,10 @@ class Follower:
                 if self.wish.verbose or (state == "Running" and not err.is_terminal):
                     err.print(step_line({**step, "state": "Running", "message": ""}))
             if self.wish.verbose:
-                details = step.get("details") or []
-                for line in details[self.details.get(name, 0) :]:
-                    err.print(detail_line(line))
-                self.details[name] = len(details)
+                for line in step.get("details") or []:
+                    if (name, line) not in self.details:
+                        self.details.add((name, line))
+                        err.print(detail_line(line))
             if state in ("Completed", "Failed") and name not in self.ended:
                 self.ended.add(name)
                 err.print(step_line({**step, "message": "failed"} if state == "Failed" else step))
