@@ -59,6 +59,9 @@ class Service(
     restart_policy: RestartPolicy | None = Field(
         None, description="What to do when the process ends by itself. Default: Always, 1 s to 300 s."
     )
+    restart_nonce: Annotated[int, Field(ge=0, le=2**53)] = Field(
+        0, description="Change it to restart this service, and no other, once. Default: 0."
+    )
 
 
 class StackLogs(Model):
