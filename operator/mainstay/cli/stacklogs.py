@@ -70,10 +70,10 @@ class _Stream:
     position: int = 0
     begun: bytes = field(default=b"", repr=False)
 
-    def tail(self, lines: int) -> None:
+    def tail(self, lines: int, *, last: bool) -> None:
         """Print the last lines, and go on after them."""
         self.position = start_of(self.path, lines)
-        self.more()
+        self.more(last=last)
 
     def more(self, *, last: bool = False) -> None:
         """Print what was added since; a line that is not ended yet waits, but for the `last` time."""
@@ -102,16 +102,14 @@ def all_services(home: Home, namespace: str, stack: str, tail: int | None, *, fo
         fail(f"no service of stack/{stack} in namespace {namespace} has written anything on this machine")
     lines = TAIL_OF_EACH if tail is None else tail
     streams: dict[Path, _Stream] = {}
-    _tails(scope, streams, lines)
+    _tails(scope, streams, lines, last=not follow)
     if not follow:
-        for stream in streams.values():
-            stream.more(last=True)
         if not any(stream.position for stream in streams.values()):
             note(f"the services of stack/{stack} have written nothing yet")
         return
     try:
         while True:
-            _tails(scope, streams, -1)  # of a service that came later: from its first line
+            _tails(scope, streams, -1, last=False)  # of a service that came later: from its first line
             for stream in streams.values():
                 stream.more()
             pause(POLL_SECONDS)
@@ -119,7 +117,7 @@ def all_services(home: Home, namespace: str, stack: str, tail: int | None, *, fo
         raise typer.Exit(0) from None
 
 
-def _tails(scope: ScopeDir, streams: dict[Path, _Stream], lines: int) -> None:
+def _tails(scope: ScopeDir, streams: dict[Path, _Stream], lines: int, *, last: bool) -> None:
     names = scope.unit_names()
     wide = max(map(len, names), default=0)
     for name in names:
@@ -127,7 +125,7 @@ def _tails(scope: ScopeDir, streams: dict[Path, _Stream], lines: int) -> None:
             path = Path(scope.unit(name).logs, f"{kind}.log")
             if path not in streams:
                 streams[path] = _Stream(path, sink, f"{name:<{wide}} | ".encode())
-                streams[path].tail(lines)
+                streams[path].tail(lines, last=last)
 
 
 def supervisor(scope: ScopeDir, words: str, tail: int, *, follow: bool) -> None:
