@@ -52,7 +52,9 @@ from mainstay.shell.kube import (
     LEASES,
     LIBRARIES,
     POOLS,
+    RESTARTS,
     RUNS,
+    STACKS,
     STRATEGIES,
     Kube,
     core_path,
@@ -131,13 +133,13 @@ class Client:
         """The resourceVersion of every object of ours: what differs later was written."""
         return {
             f"{plural}/{i['metadata']['name']}": i["metadata"]["resourceVersion"]
-            for plural in (RUNS, LIBRARIES, STRATEGIES, LEASES, POOLS)
+            for plural in (RUNS, LIBRARIES, STRATEGIES, STACKS, RESTARTS, LEASES, POOLS)
             for i in self.items(plural)
         }
 
     def remove_everything(self) -> None:
         """Every object of ours in every namespace, whatever its finalizers say."""
-        for plural in (BATCHES, JOBS, RUNS, LIBRARIES, STRATEGIES, LEASES, POOLS):
+        for plural in (RESTARTS, STACKS, BATCHES, JOBS, RUNS, LIBRARIES, STRATEGIES, LEASES, POOLS):
             for item in self.items(plural):
                 meta = item["metadata"]
                 url = path(plural, meta.get("namespace", ""), meta["name"])
@@ -573,7 +575,7 @@ class Stage:
             await established(kube, definitions)
 
             async def listed() -> None:
-                for plural in (RUNS, JOBS, BATCHES, LIBRARIES, STRATEGIES, LEASES, POOLS):
+                for plural in (RUNS, JOBS, BATCHES, LIBRARIES, STRATEGIES, STACKS, RESTARTS, LEASES, POOLS):
                     await kube.request("GET", path(plural))
 
             await served(listed)
@@ -602,6 +604,19 @@ class Stage:
                 await runtime.shut_down_scope(stop_units=True)
             finally:
                 await runtime.close()
+        await self._end_stacks()
+
+    async def _end_stacks(self) -> None:
+        stacks = ProcessStacks(self.home, home_id=self.home_id)
+        try:
+            for key in stacks.known():
+                scope = await stacks.open(key)
+                for unit in await scope.units():
+                    if unit.state not in GONE:
+                        await scope.stop(unit.name, grace_seconds=0, force=True)
+                await stacks.remove(key)
+        finally:
+            await stacks.close()
 
 
 _stages = 0
