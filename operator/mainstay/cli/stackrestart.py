@@ -231,8 +231,10 @@ class Follower:
     async def _tell_waiting(self, obj: Object) -> None:
         """Say behind which restart it waits."""
         words, other = why(obj), await self._other()
+        if other is not None and other in self.said:
+            return
         if other is not None and other not in words:
-            words = f"waits until {other} is over" + (f"; {words}" if words else "")
+            words = f"waits for restart {other}"
         if words and words != self.said:
             self.said = words
             note(f"{self.name}: {words}")

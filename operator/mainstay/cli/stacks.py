@@ -30,7 +30,7 @@ _NEVER_A_STACK = {
     ],
     "resume": [
         ("start", "starts the services of a stopped stack"),
-        ("restart", "restarts the services, and what became of the last restart is in status"),
+        ("restart", "starts all of its services afresh"),
     ],
 }
 
@@ -102,7 +102,9 @@ async def _is_there(kube: Kube, target: Target, one: Ref) -> bool:
 
 
 def _refuse(one: Ref, verb: str) -> NoReturn:
-    ways = "".join(f"\n  mainstay {word} {one}   {what}" for word, what in _NEVER_A_STACK[verb])
+    ways = "".join(
+        f"\n  {f'mainstay {word} {one}':<{18 + len(str(one))}}{what}" for word, what in _NEVER_A_STACK[verb]
+    )
     fail(f"{verb} is not for stacks, and {one} is one:{ways}")
 
 
@@ -196,5 +198,8 @@ def _progress(seen: dict[str, Any], state: str) -> str:
     left = [one for one in left if one.get("state") not in done]
     if not left:
         return ""
-    parts = [f"{one['name']} {one.get('state', 'Pending')}" for one in left]
-    return f"{seen.get('ready') or '?'} up; {some(parts)}"
+    by_state: dict[str, list[str]] = {}
+    for one in left:
+        by_state.setdefault(one.get("state", "Pending"), []).append(one["name"])
+    parts = [f"{phase}: {some(names)}" for phase, names in by_state.items()]
+    return "; ".join([f"{seen['ready']} up"] * (state == "Running" and "ready" in seen) + parts)

@@ -88,11 +88,13 @@ def waits(service: dict[str, Any]) -> bool:
 
 
 def last_exit(service: dict[str, Any]) -> str:
-    """How the process before ended, in a few words."""
+    """How the process before ended, in a few words; empty where it ended well, or as it was asked to."""
     seen = service.get("lastExit") or {}
+    if not seen.get("code") and not seen.get("signal"):
+        return ""
     if seen.get("signal"):
         return f"last exit by signal {seen['signal']}"
-    return f"last exit code {seen['code']}" if seen.get("code") is not None else ""
+    return f"last exit code {seen['code']}"
 
 
 def words_of(service: dict[str, Any]) -> str:

@@ -354,18 +354,18 @@ def test_a_queue_is_told_once(cluster):
     seen = cluster.objects[path(STACKS, "default", "backend")]["status"]
     seen["restart"] = {"name": "backend-full-1", "uid": "uid-other"}
     cluster.script = [{}, {}, {}, scene("Completed", STOPPED)]
-    assert say("restart", "backend").count("waits until backend-full-1 is over") == 1
+    assert say("restart", "backend").count("waits for restart backend-full-1") == 1
 
 
 def test_a_queue_in_the_operators_words(cluster):
     cluster.stack()
     seen = cluster.objects[path(STACKS, "default", "backend")]["status"]
     seen["restart"] = {"name": "backend-full-1", "uid": "uid-other"}
-    words = condition("Ready", "False", "WaitingForTurn", "backend-full-1 is under way")
+    words = condition("Ready", "False", "WaitingForTurn", "behind backend-full-1")
     cluster.script = [scene("Pending", conditions=[words])] * 2 + [scene("Completed")]
     told = say("restart", "backend")
-    assert told.count("WaitingForTurn: backend-full-1 is under way") == 1
-    assert "waits until" not in told
+    assert told.count("WaitingForTurn: behind backend-full-1") == 1
+    assert "waits for restart" not in told
 
 
 def test_nobody_takes_it_up(cluster, monkeypatch):
@@ -465,7 +465,7 @@ def test_start_that_takes_too_long(cluster):
     words = condition("Ready", "False", "Starting", "1 of 2 services are up")
     state(cluster, "Starting", words, ready="1/2", services=[web, waits])
     told = say("start", "backend", "--timeout", "0", code=1)
-    assert "backend: 1/2 up; poller Pending" in told
+    assert "backend: 1/2 up; Pending: poller" in told
     assert "stack/backend is not as asked after 0 s: Starting: 1 of 2 services are up" in told
 
 
