@@ -54,6 +54,9 @@ class TestStacks:
     async def test_a_stack_is_opened_once(self, place):
         again = await asyncio.gather(*(place.open() for _ in range(4)))
         assert {id(one) for one in again} == {id(place.runtime)}
+        others = await asyncio.gather(*(place.open(OTHER) for _ in range(4)))
+        assert len({id(one) for one in others}) == 1
+        await place.stacks.remove(OTHER)
         assert place.stacks.known() == [KEY]
         assert await place.runtime.supervisor() is not None
 

@@ -168,7 +168,9 @@ class FakeStackRuntime(FakeRuntime):
 
     async def start(self, spec: UnitSpec) -> None:
         """See Runtime. Without a supervisor it has a new one first."""
-        await self.ensure_supervisor()
+        self._check(spec.name)
+        if spec.name not in self.living():
+            await self.ensure_supervisor()
         await super().start(spec)
 
     async def remove(self, name: str, owner_uid: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -18,7 +19,9 @@ from mainstay.core.names import stack_scope
 from mainstay.runtime import effects
 from mainstay.runtime.base import RuntimeUnavailableError, UnitState
 from mainstay.runtime.process import StackScope, ending, known_scopes, proc, records
+from mainstay.runtime.process import scope as scope_module
 from mainstay.runtime.process.members import Scan
+from mainstay.runtime.process.stopping import wait_gone
 
 KEY, OTHER = ("default", "web"), ("default", "worker")
 
@@ -108,6 +111,30 @@ class TestEnd:
         assert time.monotonic() - began < 3
         assert proc.look(old) is None
 
+    async def test_who_waits_for_a_hung_one_does_not_delay_it(self, place, monkeypatch):
+        """A look whose answer never comes has begun just before it hung."""
+        scope = place.runtime._scope
+        old = await place.supervisord()
+        asked = asyncio.Event()
+        answers = scope.answers
+
+        async def hung(timeout=5.0):
+            if proc.look(old) is None:
+                return await answers(timeout)
+            asked.set()
+            return not await wait_gone(old)
+
+        monkeypatch.setattr(scope, "answers", hung)
+        waits = asyncio.create_task(scope.ensure())
+        await asked.wait()
+        proc.send(old, signal.SIGSTOP)
+        await eventually(lambda: proc.look(old).stopped)
+        async with asyncio.timeout(5):
+            await place.runtime.end_supervisor(seconds=60)
+        with pytest.raises(RuntimeUnavailableError, match="being ended"):
+            await waits
+        await place.by_itself()
+
     @pytest.mark.parametrize("seconds", [0, 0.01])
     async def test_without_time_it_is_killed(self, place, seconds):
         old = await place.supervisord()
@@ -138,6 +165,7 @@ class TestEnd:
 
     async def test_who_only_has_the_lock_open_is_no_supervisor(self, place, monkeypatch):
         monkeypatch.setattr(ending, "LOCK_SECONDS", 0.3)
+        monkeypatch.setattr(scope_module, "START_SECONDS", 0.3)
         scope = await left_alone(place)
         await scope.end_supervisor(seconds=10)
         code = (
@@ -148,9 +176,13 @@ class TestEnd:
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as stranger:
             try:
                 stranger.stdout.readline()
-                with pytest.raises(RuntimeUnavailableError, match="unknown process"):
-                    await scope.end_supervisor(seconds=10, force=True)
-                assert stranger.poll() is None
+                for act in (
+                    lambda: scope.end_supervisor(seconds=10, force=True),
+                    scope.ensure_supervisor,  # another operator may be launching one just now
+                ):
+                    with pytest.raises(RuntimeUnavailableError, match="unknown process"):
+                        await act()
+                    assert stranger.poll() is None
             finally:
                 stranger.kill()
         await scope.close()
@@ -219,6 +251,22 @@ class TestRemove:
             await place.stacks.remove(KEY)
         await place.start()
         assert (await place.runtime.observe("app")).leader == unit.leader
+
+    async def test_refused_for_a_unit_that_was_started_since_the_first_look(self, place, monkeypatch):
+        unit = await place.running("app")
+        refuse, looks = place.runtime._refuse_living, []
+
+        async def second():
+            looks.append(1)
+            if len(looks) > 1:
+                await refuse()
+
+        monkeypatch.setattr(place.runtime, "_refuse_living", second)
+        with pytest.raises(RuntimeUnavailableError, match="app"):
+            await place.stacks.remove(KEY)
+        await place.by_itself()
+        assert (await place.runtime.observe("app")).leader == unit.leader
+        assert place.stacks.known() == [KEY]
 
     async def test_refused_for_a_unit_that_supervisord_starts_again_and_again(self, place):
         await place.runtime.start(place.spec("app", argv=("false",), backoff=0.0))
@@ -376,7 +424,9 @@ class TestLinks:
     async def test_a_directory_that_cannot_be_made(self, place, caplog):
         for _ in range(2):
             place.runtime._logs.link("/proc/nowhere/logs")
-        assert len([one for one in caplog.records if one.levelname == "WARNING"]) == 1
+        place.runtime._logs.link(place.runtime._dir.units)  # they would pass for units
+        assert os.listdir(place.runtime._dir.units) == []
+        assert len([one for one in caplog.records if one.levelname == "WARNING"]) == 2
 
     async def test_sizes(self, place):
         await place.running("app")

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 from mainstay.runtime import effects
 from mainstay.runtime.base import ProcessId, RuntimeUnavailableError
-from mainstay.runtime.process import members, proc, records
+from mainstay.runtime.process import proc, records
 from mainstay.runtime.process.observe import Scans
 from mainstay.runtime.process.scope import Scope
 from mainstay.runtime.process.stopping import wait_gone
@@ -27,24 +27,30 @@ async def ended(scope: Scope, scans: Scans, *, seconds: float, force: bool = Fal
     That nobody holds the scope's lock is proven by holding it, so the files that are removed then are stale.
     Raises RuntimeUnavailableError if the lock can't be had.
     """
-    async with scope.ensuring:
-        if not os.path.isdir(scope.dir.path):
-            yield
-            return
-        lock = await _take_lock(scope, scans, seconds, force)
-        try:
-            records.discard(scope.dir.socket)
-            records.discard(f"{scope.dir.path}/supervisord.pid")
-            yield
-        finally:
-            os.close(lock)
+    scope.unwanted += 1
+    try:
+        # Who waits just now for an answer of a hung one waits no longer.
+        if (holder := scope.holder()) is not None and (force or _stopped(holder)):
+            proc.send(holder, signal.SIGKILL)
+        async with scope.ensuring:
+            if not os.path.isdir(scope.dir.path):
+                yield
+                return
+            lock = await _take_lock(scope, scans, seconds, force)
+            try:
+                records.discard(scope.dir.socket)
+                records.discard(f"{scope.dir.path}/supervisord.pid")
+                yield
+            finally:
+                os.close(lock)
+    finally:
+        scope.unwanted -= 1
 
 
 async def _take_lock(scope: Scope, scans: Scans, seconds: float, force: bool) -> int:
     deadline = proc.boottime() + LOCK_SECONDS
     while (lock := scope.try_lock()) is None:
-        holder = scope.holder()
-        if holder is not None and proc.environ(holder.pid).get(members.SCOPE) == scope.mark:
+        if (holder := scope.holder()) is not None:
             await _end(scope, scans, holder, seconds, force)
             continue
         # A launcher between fork and exec, or another operator that has just looked whether the lock is free.
@@ -52,6 +58,11 @@ async def _take_lock(scope: Scope, scans: Scans, seconds: float, force: bool) ->
             raise RuntimeUnavailableError(f"the lock {scope.dir.lock} is held by an unknown process")
         await asyncio.sleep(0.01)
     return lock
+
+
+def _stopped(process: ProcessId) -> bool:
+    seen = proc.look(process)
+    return seen is not None and seen.stopped
 
 
 async def _end(scope: Scope, scans: Scans, process: ProcessId, seconds: float, force: bool) -> None:
@@ -71,8 +82,7 @@ async def _end(scope: Scope, scans: Scans, process: ProcessId, seconds: float, f
 
 async def _would_end_alone(scans: Scans, process: ProcessId) -> bool:
     """Whether it executes, and has no child: shutting down it would TERM its programs, which nobody asked for."""
-    seen = proc.look(process)
-    if seen is None or seen.stopped:
+    if _stopped(process):
         return False
     scan = await scans.fresh()
     return not scan.children.get(process.pid)

@@ -14,7 +14,7 @@ import sys
 
 from mainstay.runtime import effects
 from mainstay.runtime.base import ProcessId, RuntimeUnavailableError
-from mainstay.runtime.process import fence, proc, records
+from mainstay.runtime.process import fence, members, proc, records
 from mainstay.runtime.process.rpc import Supervisor
 from mainstay.runtime.process.unitdir import ScopeDir
 
@@ -82,6 +82,7 @@ class Scope:
         self.supervisor = Supervisor(directory.socket)
         self.process: ProcessId | None = None  # supervisord, once seen
         self.ensuring = asyncio.Lock()  # held while it is launched, or ended
+        self.unwanted = 0  # how many are about to end it: who starts it or waits for it gives way to them
         self.python = os.path.realpath(sys.executable)
         self.fence_module = ""
 
@@ -128,6 +129,7 @@ class Scope:
                 return False
             deadline = proc.boottime() + START_SECONDS
             while True:
+                self._give_way()
                 lock = self.try_lock()
                 if lock is not None:
                     await self._launch(lock)
@@ -138,6 +140,10 @@ class Scope:
                     raise RuntimeUnavailableError(f"the lock {self.dir.lock} is held by an unknown process")
             await self._wait_answer(deadline)
             return True
+
+    def _give_way(self) -> None:
+        if self.unwanted:
+            raise RuntimeUnavailableError("supervisord is being ended")
 
     async def answers(self, timeout: float = 5.0) -> bool:
         """Whether supervisord answers now; `process` is then the one that did."""
@@ -165,6 +171,7 @@ class Scope:
         while (seen := proc.look(holder)) is not None and seen.state not in "Tt":
             if await self.answers(timeout=2.0):
                 return True
+            self._give_way()
             age = proc.boottime() - seen.start_ticks / os.sysconf("SC_CLK_TCK")
             grown = age > YOUNG_SECONDS or holder == self.process  # it had its socket, and lost it
             if proc.boottime() > patience or (grown and not os.path.exists(self.dir.socket)):
@@ -176,7 +183,10 @@ class Scope:
         return False
 
     def holder(self) -> ProcessId | None:
-        """The process that holds the scope's lock: supervisord or a launcher, proven by the open file."""
+        """Who holds the scope's lock: supervisord or a launcher, proven by the open file and by its mark.
+
+        Without that mark it is another operator, which has the lock for a moment when it launches or looks.
+        """
         try:
             lock = os.stat(self.dir.lock)
         except OSError:
@@ -188,7 +198,8 @@ class Scope:
         for pid in [*candidates, *proc.pids()]:
             if pid != os.getpid() and proc.holds_file(pid, lock.st_dev, lock.st_ino):
                 found = proc.identify(pid)
-                if found is not None and proc.holds_file(pid, lock.st_dev, lock.st_ino):
+                ours = proc.environ(pid).get(members.SCOPE, "").endswith(f"/{self.dir.name}")
+                if found is not None and ours and proc.holds_file(pid, lock.st_dev, lock.st_ino):
                     return found
         return None
 
@@ -241,6 +252,7 @@ class Scope:
                 )
             if proc.boottime() > deadline:
                 raise RuntimeUnavailableError(f"supervisord did not answer within {START_SECONDS:.0f} s")
+            self._give_way()
             await asyncio.sleep(0.01)
 
     async def shut_down(self) -> None:

@@ -63,7 +63,7 @@ class StackLogs(Rotator):
         with self._lock:
             try:
                 self._link(directory)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 self._say(f"links to logs can't be kept in {directory}: {error}")
 
     def _link(self, directory: str | None) -> None:
@@ -74,6 +74,9 @@ class StackLogs(Rotator):
             records.discard(self._record)
         if directory is None:
             return
+        real = os.path.realpath(directory) + "/"
+        if real.startswith(os.path.realpath(f"{self._dir.home}/scopes") + "/"):
+            raise ValueError("the files of Mainstay's scopes are there")
         if before != directory:
             records.write(self._record, os.fsencode(directory))
         _make(directory)

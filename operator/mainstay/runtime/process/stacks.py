@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from mainstay.core.names import stack_scope
+from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.runtime.process.stackscope import StackScope, known_scopes, sweep_trash
 from mainstay.runtime.process.unitdir import ScopeDir
 
@@ -45,7 +46,7 @@ class ProcessStacks:
             if (scope := self._open.get(key)) is not None:
                 return scope
             if self._closed:
-                raise RuntimeError("these stacks were closed")
+                raise RuntimeUnavailableError("these stacks were closed")
             scope = self._scope(key)
             try:
                 await scope.start_up()

@@ -46,9 +46,9 @@ class StackScope(ProcessRuntime):
         """See ProcessRuntime. Whose scope it is comes first: what has no owner's name is never listed."""
         try:
             await asyncio.to_thread(write_key, self._dir, self.key)
+            await super().start_up()
         except OSError as error:
-            raise RuntimeUnavailableError(f"the scope's directory can't be written: {error}") from error
-        await super().start_up()
+            raise RuntimeUnavailableError(f"the scope can't be opened: {error}") from error
 
     # -- the supervisor --------------------------------------------------------------------------
 
@@ -79,11 +79,17 @@ class StackScope(ProcessRuntime):
 
     async def holders(self, ports: Iterable[int]) -> Sequence[PortHolder]:
         """See StackRuntime."""
-        return await self._holders.look(ports)
+        try:
+            return await self._holders.look(ports)
+        except OSError as error:
+            raise RuntimeUnavailableError(f"the ports can't be looked at: {error}") from error
 
     async def end_holders(self, ports: Collection[int], *, force: bool = False) -> None:
         """See StackRuntime."""
-        await self._holders.end(ports, force=force)
+        try:
+            await self._holders.end(ports, force=force)
+        except OSError as error:
+            raise RuntimeUnavailableError(f"the ports can't be looked at: {error}") from error
 
     # -- logs ------------------------------------------------------------------------------------
 
