@@ -104,8 +104,7 @@ def services_table(stack: Object) -> Rows:
         state = one.get("state", "Pending")
         sign = "Completed" if is_up(one) else "Failed" if is_wrong(one) else "Pending"
         live = one.get("process") or {}
-        ended = last_exit(one) if one.get("restarts") or not is_up(one) else ""  # else it was asked to
-        told = [ended] if is_up(one) else [one.get("reason") or "", ended]
+        told = [last_exit(one)] if is_up(one) else [one.get("reason") or "", last_exit(one)]
         made.add_row(
             marked(sign, name),
             declared.get(name, {}).get("kind", "-"),

@@ -90,7 +90,8 @@ def waits(service: dict[str, Any]) -> bool:
 def last_exit(service: dict[str, Any]) -> str:
     """How the process before ended, in a few words; empty where it ended well, or as it was asked to."""
     seen = service.get("lastExit") or {}
-    if not seen.get("code") and not seen.get("signal"):
+    by_itself = service.get("restarts") or service.get("state") in DOWN
+    if not by_itself or not (seen.get("code") or seen.get("signal")):
         return ""
     if seen.get("signal"):
         return f"last exit by signal {seen['signal']}"
@@ -100,8 +101,10 @@ def last_exit(service: dict[str, Any]) -> str:
 def words_of(service: dict[str, Any]) -> str:
     """Why a service is where it is, all of it."""
     told = one_line(f"{service.get('reason', '')}: {service.get('message', '')}").strip(": ")
-    exit_ = one_line((service.get("lastExit") or {}).get("message") or "") or last_exit(service)
-    return "; ".join(part for part in (told, "" if exit_.removeprefix("last ") in told else exit_) if part)
+    short = last_exit(service)
+    ended = one_line((service.get("lastExit") or {}).get("message") or "") or short
+    said = not short or ended.removeprefix("last ") in told
+    return "; ".join(part for part in (told, "" if said else ended) if part)
 
 
 def troubles(stack: Object) -> list[tuple[str, str, str]]:

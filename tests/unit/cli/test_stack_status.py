@@ -297,6 +297,8 @@ def test_a_bare_name_is_the_run_if_there_is_one(cluster):
 
 # -- words
 
+FELL = {"state": "Fatal"}
+
 
 @pytest.mark.parametrize(
     ("seen", "up", "wrong"),
@@ -321,9 +323,15 @@ def test_up_and_wrong(seen, up, wrong):
     ("seen", "words"),
     [
         ({"reason": "ProcessFailed", "message": "exit code 1"}, "ProcessFailed: exit code 1"),
-        ({"reason": "X", "message": "exit code 1", "lastExit": {"code": 1}}, "X: exit code 1"),
-        ({"reason": "X", "lastExit": {"signal": 9}}, "X; last exit by signal 9"),
-        ({"reason": "X", "message": "why", "lastExit": {"code": 3, "message": "a\n b"}}, "X: why; a b"),
+        ({"reason": "X", "message": "exit code 1", "lastExit": {"code": 1}, **FELL}, "X: exit code 1"),
+        ({"reason": "X", "lastExit": {"signal": 9}, **FELL}, "X; last exit by signal 9"),
+        (
+            {"reason": "X", "message": "why", "lastExit": {"code": 3, "message": "a\n b"}, **FELL},
+            "X: why; a b",
+        ),
+        ({"reason": "X", "lastExit": {"code": 0, "message": "exit code 0"}, **FELL}, "X"),
+        ({"reason": "X", "lastExit": {"signal": 15}, "state": "Pending"}, "X"),
+        ({"reason": "X", "lastExit": {"signal": 9}, "restarts": 1}, "X; last exit by signal 9"),
         ({}, ""),
     ],
 )
