@@ -17,6 +17,7 @@ from mainstay.cli.cluster import NoClusterError, Target, everything
 from mainstay.cli.home import data
 from mainstay.cli.names import Kind, Ref
 from mainstay.cli.operator import ephemeral_ports
+from mainstay.cli.verifyparts import difference, newer
 from mainstay.cli.words import condition, one_line
 from mainstay.core.names import stack_scope
 from mainstay.runtime.base import RuntimeUnavailableError
@@ -66,18 +67,15 @@ def skipped(words: str) -> Finding:
 
 async def crds(target: Target, kube: Kube) -> Finding:
     """Each CRD is there, and says what this version says."""
-    lacking, other = [], []
+    problems = []
     for file in sorted(data("crds").glob("*.yaml")):
         ours = yaml.safe_load(file.read_text())
         name = ours["metadata"]["name"]
         there = await kube.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
-        if there is None:
-            lacking.append(f"{name} is missing")
-        elif there["spec"]["versions"] != ours["spec"]["versions"]:
-            other.append(f"{name} is of another version of Mainstay")
-    way = "mainstay up" if target.embedded else f"{called.me()} crds | kubectl apply --server-side -f -"
-    if lacking or other:
-        return wrong("CRDs are not those of this version", [*lacking, *other], way)
+        if words := difference(ours, there):
+            problems.append(f"{name} {words}")
+    if problems:
+        return wrong("CRDs are not those of this version", problems, newer(target))
     return fine(f"CRDs are there, those of this version ({mainstay.__version__})")
 
 

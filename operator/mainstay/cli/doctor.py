@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Annotated, Any
+from collections.abc import Awaitable
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.text import Text
@@ -24,7 +26,9 @@ from mainstay.cli.options import (
 )
 from mainstay.cli.words import print_as
 from mainstay.runtime.base import RuntimeUnavailableError
-from mainstay.shell.kube import Kube
+from mainstay.shell.kube import ApiError, Kube
+
+T = TypeVar("T")
 
 _COLOURS = {Mark.FINE: "green", Mark.WRONG: "bold red", Mark.SKIPPED: "dim"}
 
@@ -96,13 +100,25 @@ def _server(target: Target) -> str:
 
 
 async def _examine_cluster(target: Target, kube: Kube, add: Any) -> None:
-    add(await checks.crds(target, kube))
-    ours = target.here
-    if ours:
-        add(owner := await checks.owner(target, kube))
+    async def may(check: Awaitable[T]) -> T | None:
+        """What it found; None, and told, where this user may not look."""
+        try:
+            return await check
+        except ApiError as error:
+            if error.code != HTTPStatus.FORBIDDEN:
+                raise
+            add(checks.skipped(error.message))
+            return None
+
+    if (found := await may(checks.crds(target, kube))) is not None:
+        add(found)
+    ours = target.here and (owner := await may(checks.owner(target, kube))) is not None
+    if ours and owner is not None:
+        add(owner)
         ours = owner.mark is Mark.FINE
     units = await orphans.owned(target.home) if ours else []
-    known = await checks.objects(kube)
+    if (known := await may(checks.objects(kube))) is None:
+        return
     add(checks.stalled(target, known))
     if ours:
         add(checks.left_over(units, known)[0])

@@ -45,11 +45,11 @@ async def _definitions(kube: Kube, work: Verification) -> str:
                 raise
             raise SkippedError("this user may not read CustomResourceDefinitions") from error
         if problem := difference(crd, seen):
-            raise FailedError(f"{name} {problem}; {_newer(work.target)}")
+            raise FailedError(f"{name} {problem}; {newer(work.target)}")
     return f"{len(wanted)} kinds, as Mainstay {mainstay.__version__} has them"
 
 
-def _newer(target: Target) -> str:
+def newer(target: Target) -> str:
     """How the definitions become those of this Mainstay. `up` applied them under a field manager of its own."""
     if target.embedded:
         return "`mainstay up` applies those of this Mainstay"

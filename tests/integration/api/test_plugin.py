@@ -132,6 +132,4 @@ def test_completion_is_silent_and_quick_when_the_cluster_is_away(shell: Shell, t
     began = time.monotonic()
     done = subprocess.run(words, env={**shell.env, "KUBECONFIG": str(away)}, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, ":4\n", "")
-    assert time.monotonic() - began < 5 * float(os.environ.get("MAINSTAY_SLOW", "1")), (
-        "0.5 s on a quiet machine"
-    )
+    assert time.monotonic() - began < 5, "half a second on a quiet machine"

@@ -27,7 +27,7 @@ def home(monkeypatch):
 
 VERBS = [
     "up", "down", "status", "env", "run", "start", "stop", "pause", "resume", "restart", "release", "logs",
-    "operator", "crds", "input", "cancel", "verify", "rollback", "flush", "master", "full", "quick", "emergency", "force", "help",
+    "operator", "crds", "input", "cancel", "verify", "rollback", "ports", "doctor", "flush", "master", "full", "quick", "emergency", "force", "help",
 ]  # fmt: skip
 
 

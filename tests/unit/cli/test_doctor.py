@@ -43,6 +43,7 @@ def cluster(monkeypatch) -> Cluster:
     for file in data("crds").glob("*.yaml"):
         crd = yaml.safe_load(file.read_text())
         at = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
+        crd["status"] = {"conditions": [{"type": "Established", "status": "True"}]}
         made.objects[at] = crd
     monkeypatch.setattr(Kube, "connect", made.connect)
     return made
@@ -125,7 +126,7 @@ def test_each_fault_is_named(healthy, monkeypatch):
     ]
     assert "pid 812" in units[0]
     assert "is missing" in text
-    assert "of another version of Mainstay" in text
+    assert "has another schema" in text
     assert "9001: its holder StrategyRun default/gone is gone" in text
     assert "1.0% of the disk" in text
     shown = CliRunner().invoke(app, ["doctor"])

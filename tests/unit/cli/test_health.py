@@ -20,7 +20,7 @@ from mainstay.cli import health, status, system
 from mainstay.cli.app import app
 from mainstay.cli.cluster import Target
 from mainstay.cli.home import Home
-from mainstay.cli.verifyparts import _newer
+from mainstay.cli.verifyparts import newer
 from mainstay.shell.kube import RUNS
 
 DEAD = "http://127.0.0.1:9"
@@ -113,7 +113,7 @@ def test_status_says_what_to_do_with_a_paused_operator(
 
 
 def test_definitions_are_brought_up_to_date_by_up_or_against_its_field_manager(target: Target):
-    assert "--server-side --force-conflicts -f -" in _newer(target)
+    assert "--server-side --force-conflicts -f -" in newer(target)
     (target.home.root / "etcd").mkdir()
-    assert _newer(target).startswith("`mainstay up`")
-    assert "--force-conflicts" in _newer(Target(target.home, context="other"))
+    assert newer(target).startswith("`mainstay up`")
+    assert "--force-conflicts" in newer(Target(target.home, context="other"))
