@@ -6,7 +6,6 @@ from typing import Annotated, Optional
 
 import typer
 
-from mainstay.cli import braked
 from mainstay.cli.cluster import Target
 from mainstay.cli.console import fail, note, out
 from mainstay.cli.names import Kind
@@ -21,12 +20,11 @@ from mainstay.cli.options import (
     home_of,
     target_of,
 )
-from mainstay.cli.stacklogs import split
 from mainstay.cli.verbs import set_state
 
 _AFTER = {
-    braked.RUNS: ", its port is given back; `mainstay release` lets it run again",
-    braked.JOBS: "; `mainstay release` lifts that, and `mainstay resume` goes on with the job",
+    "runs": ", its port is given back; `mainstay release` lets it run again",
+    "jobs": "; `mainstay release` lifts that, and `mainstay resume` goes on with the job",
 }
 _AFTER_SERVICE = "; `mainstay release` lets it run again"
 OptionalNames = Annotated[
@@ -71,6 +69,7 @@ def stop(
         return
     if dry_run:
         fail("--dry-run doesn't go with --offline: the brake is no change of an object")
+    from mainstay.cli import braked
     from mainstay.runtime.process import brake
 
     place = home_of(home)
@@ -85,6 +84,7 @@ def stop(
 
 
 def _online(target: Target, names: list[str], wait: bool, timeout: float, dry_run: bool) -> None:
+    from mainstay.cli.stacklogs import split
     from mainstay.cli.stacks import set_stack_state, settle
 
     for name in names:
@@ -108,6 +108,7 @@ def release(
     home: HomeOption = None,
 ) -> None:
     """Lift the brake of `stop --offline`: the run, or the service, goes back to what its spec asks."""
+    from mainstay.cli import braked
     from mainstay.runtime.process import brake
 
     place = home_of(home)
