@@ -209,7 +209,7 @@ def of_ports(target: Target, known: dict[str, list[Object]]) -> Iterator[Finding
                 f"{', '.join(inside)}: outgoing connections of this host use {range_[0]}-{range_[1]} too, and may hold them"
             )
     if bad:
-        yield wrong("ports", bad, target.say("ports -A"))
+        yield wrong("ports are not as they should be", bad, target.say("ports -A"))
     else:
         yield fine(f"{len(rows)} ports and {len(pools)} pools: no stranger, no lease without a holder")
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mainstay.cli.home import Home
 from mainstay.runtime.process import ports as tcp
 from mainstay.runtime.process import proc
 from mainstay.runtime.process.members import Scan
+from mainstay.runtime.process.strangers import protection
+from mainstay.runtime.process.unitdir import ScopeDir
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +21,11 @@ class Listening:
     pid: int | None
     words: str
     unit: str
+    protected: str = ""  # of a stranger: why no flush ends it
 
 
-def listening(home: Home, ports: Collection[int]) -> dict[int, list[Listening]]:
-    """Every process that listens on one of these, by port."""
+def listening(home: Home, ports: Mapping[int, str]) -> dict[int, list[Listening]]:
+    """Every process that listens on one of these, by port; each is a port of that scope."""
     sockets = tcp.listeners(frozenset(ports))
     found: dict[int, list[Listening]] = {}
     if not sockets:
@@ -33,7 +36,10 @@ def listening(home: Home, ports: Collection[int]) -> dict[int, list[Listening]]:
     for pid in scan.table:
         for inode in port_of.keys() & tcp.sockets_of(pid):
             seen.add(inode)
-            told = Listening(port_of[inode], pid, f"pid {pid} ({command(pid)})", unit_of(home, scan, pid))
+            port = port_of[inode]
+            unit, scope = unit_of(home, scan, pid), ScopeDir(home.root, ports[port])
+            why = "" if unit.startswith(scope.name + "/") else protection(pid, scan, scope, home.identity())
+            told = Listening(port, pid, f"pid {pid} ({command(pid)})", unit, why)
             if told not in found.setdefault(told.port, []):
                 found[told.port].append(told)
     for one in sockets:

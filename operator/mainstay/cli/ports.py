@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -21,6 +21,9 @@ from mainstay.cli.options import (
 from mainstay.cli.words import condition, one_line, print_as
 from mainstay.core.names import stack_scope, unit_name
 from mainstay.shell.kube import LEASES, POOLS, RUNS, STACKS, Kube, Object
+
+if TYPE_CHECKING:
+    from mainstay.cli.listeners import Listening
 
 FIXED = "fixed"
 _COLOURS = {PortState.HELD: "green", PortState.FOREIGN: "red", PortState.TAKEN: "red"}
@@ -126,10 +129,18 @@ def _of_stack(row: dict[str, Any], stack: Object) -> None:
         row["problem"] = _foreign(row, seen.get("holder") or "a stranger, not seen which")
 
 
-def _foreign(row: dict[str, Any], holder: str) -> str:
+def _who(one: Listening) -> str:
+    if one.protected:
+        return f"{one.words}, {one.protected}"
+    return f"{one.words}, unit {one.unit}" if one.unit else one.words
+
+
+def _foreign(row: dict[str, Any], holder: str, protected: bool = False) -> str:
     if row["state"] == PortState.TAKEN:
         return f"leased to another: {holder}"
-    way = f"; `mainstay flush stack/{row['name']}` ends it" if row["kind"] == "ServiceStack" else ""
+    way = "; give one of the two another port" if protected else ""
+    if row["kind"] == "ServiceStack" and not protected:
+        way = f"; `mainstay flush stack/{row['name']}` ends it"
     return f"a stranger listens: {holder}{way}"
 
 
@@ -137,7 +148,7 @@ def _look(target: Target, rows: list[dict[str, Any]]) -> None:
     """Of this machine: who listens now. Newer than what any status says."""
     from mainstay.cli.listeners import listening
 
-    found = listening(target.home, {row["port"] for row in rows})
+    found = listening(target.home, {row["port"]: _unit(row).partition("/")[0] for row in rows})
     for row in rows:
         here = found.get(row["port"], [])
         own = [one for one in here if one.unit and one.unit == _unit(row)]
@@ -146,10 +157,10 @@ def _look(target: Target, rows: list[dict[str, Any]]) -> None:
             continue
         if strangers:
             row.update(state=str(PortState.FOREIGN), pid=strangers[0].pid)
-            row["listens"] = ", ".join(
-                one.words + (f", unit {one.unit}" if one.unit else "") for one in strangers
+            row["listens"] = ", ".join(one.words for one in strangers)
+            row["problem"] = _foreign(
+                row, ", ".join(map(_who, strangers)), any(one.protected for one in strangers)
             )
-            row["problem"] = _foreign(row, row["listens"])
         elif own:
             row.update(state=str(PortState.HELD), pid=own[0].pid, listens=own[0].words)
         else:

@@ -139,7 +139,7 @@ def supervisor(scope: ScopeDir, words: str, tail: int, *, follow: bool) -> None:
 def _explain(home: Home, namespace: str, stack: str, service: str = "") -> None:
     """Where the API answers and knows better than the files why there is nothing: end the command with that."""
     target = Target(home, namespace)
-    if target.config_file is None:
+    if target.config_file is None and not target.named:
         return
 
     async def look() -> str:

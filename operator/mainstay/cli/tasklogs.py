@@ -72,7 +72,7 @@ def list_tasks(home: Home, namespace: str, job: str) -> None:
 def explain(home: Home, namespace: str, wanted: Ref, task: str = "", *, hint: str = "") -> None:
     """Where the API answers and knows better than the files why there is nothing: end the command with that."""
     target = Target(home, namespace)
-    if target.config_file is None:
+    if target.config_file is None and not target.named:
         return
 
     async def look() -> str:

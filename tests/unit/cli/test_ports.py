@@ -116,10 +116,14 @@ def test_of_this_machine_who_listens_is_looked_at(home, monkeypatch):
     assert (rows[3000]["state"], rows[3000]["pid"], rows[3000]["problem"]) == ("Held", 7, "")
     assert (rows[8766]["state"], rows[8766]["pid"]) == ("Foreign", 812)
     assert "a stranger listens: pid 812 (nginx)" in rows[8766]["problem"]
-    seen[3000] = [Listening(3000, 9, "pid 9 (x)", "runs/default.bot")]
+    seen[3000] = [Listening(3000, 9, "pid 9 (x)", "", "it is part of Mainstay")]
     row = told()[0][3000]
-    assert "pid 9 (x), unit runs/default.bot" in row["problem"], "another unit is a stranger to it too"
-    assert "`mainstay flush stack/backend`" in row["problem"]
+    assert row["problem"].endswith("pid 9 (x), it is part of Mainstay; give one of the two another port")
+    seen[3000] = [Listening(3000, 9, "pid 9 (x)", f"{stack_scope('default', 'backend')}/poller")]
+    row = told()[0][3000]
+    assert "/poller; `mainstay flush" in row["problem"], "another service is a stranger to it too"
+    seen[3000] = [Listening(3000, 9, "pid 9 (x)", "")]
+    assert told()[0][3000]["problem"].endswith("(x); `mainstay flush stack/backend` ends it")
     seen.clear()
     assert told()[0][3000]["state"] == "Free"
     assert "nobody" in CliRunner().invoke(app, ["ports"]).stdout
@@ -130,10 +134,11 @@ def test_a_socket_is_found_with_its_process(home):
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        (found,) = listening(home, {port})[port]
+        (found,) = listening(home, {port: "runs"})[port]
         assert (found.pid, found.unit) == (os.getpid(), "")
+        assert found.protected.startswith("it is Mainstay itself")
         assert f"pid {os.getpid()} (" in found.words
-    assert listening(home, {port}) == {}
+    assert listening(home, {port: "runs"}) == {}
 
 
 @pytest.mark.usefixtures("home")
