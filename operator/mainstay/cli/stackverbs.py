@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Optional
 
 import typer
@@ -88,6 +89,7 @@ def restart(
     target = target_of(home, namespace, kubeconfig, context)
     wish = Wish(mode(mode_ or "full"), wait, timeout, verbose, dry_run)
     if mode_ is not None:
+        wish = replace(wish, verb=f"restart --mode {mode_}")
         for name in dict.fromkeys(_stacks(names or [])) or [None]:
             restart_stack(target, name, wish)
         return

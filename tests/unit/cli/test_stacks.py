@@ -182,7 +182,8 @@ def test_no_stack_and_more_than_one(cluster, words):
     cluster.stack("b")
     cluster.stack("a")
     told = say(*words, code=1)
-    assert f"2 stacks in namespace default: a, b; say which, for example: mainstay {words[0]} stack/a" in told
+    verb = " ".join(words)
+    assert f"2 stacks in namespace default: a, b; say which, for example: mainstay {verb} stack/a" in told
     assert cluster.restarts == []
 
 
