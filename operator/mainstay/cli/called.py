@@ -17,7 +17,7 @@ MACHINE = ("up", "down", "verify", "env", "operator")
 
 EPILOG = (
     "Exit codes: 0 done; 1 failed, refused, not found, or not so within --timeout; 2 wrong usage; 130 Ctrl-C.\n\n"
-    "Also understood, of a stack: master or full, quick, emergency or force; and help."
+    "Also understood: master, full, quick, emergency, force (of a stack), help."
 )
 _COMMAND = re.compile(r"(?<![\w/.-])(?<!kubectl )mainstay(?= (-h|--help|[a-z]+)\b)")
 

@@ -82,9 +82,13 @@ def restart(
 ) -> None:
     """Restart runs once (raises spec.restartNonce), with the same port and run id; or a stack step by step, verified.
 
-    A stack's restart is an object of its own (kind StackRestart). Mode full ends strangers on the stack's ports, stops
-    its services and their supervisor, starts both fresh and verifies each service; quick ends no strangers; emergency
-    kills instead of stopping; flush ends strangers only.
+    A stack's restart is an object of its own (kind StackRestart). Modes:
+
+    full: end strangers on its ports, stop services and supervisor,
+    start both fresh, verify each service
+    quick: the same, but strangers are left alone
+    emergency: kill services and supervisor, end strangers, start fresh, verify
+    flush: end strangers on its ports, and nothing else
     """
     target = target_of(home, namespace, kubeconfig, context)
     wish = Wish(mode(mode_ or "full"), wait, timeout, verbose, dry_run)

@@ -77,7 +77,10 @@ def status(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Show the parts of Mainstay on this machine, every run, stack, job, batch and library, what is wrong and what to do next."""
+    """Show the parts of Mainstay on this machine, every run, stack, job, batch and library, what is wrong and what to do next.
+
+    Without a name it is about every namespace, with -n about that one.
+    """
     if output not in (None, "json", "yaml"):
         fail(f"-o {output}: json or yaml")
     target = target_of(home, namespace, kubeconfig, context)
