@@ -120,6 +120,11 @@ async def _version(target: Target) -> str:
     return told.partition('version="')[2].partition('"')[0]
 
 
+def down(target: Target) -> bool:
+    """Nothing of this home runs, not even a supervisor."""
+    return not any(system.lives(target.home, scope) for scope in ("system", *system.scopes(target.home)))
+
+
 async def supervisors(target: Target) -> Finding:
     """Each scope's supervisord answers."""
     silent, answering = [], []
@@ -137,8 +142,8 @@ async def supervisors(target: Target) -> Finding:
         try:
             await supervisor.call("supervisor.getPID", timeout=ANSWER_SECONDS)
             answering.append(name)
-        except (RuntimeUnavailableError, OSError, TimeoutError) as error:
-            silent.append(f"that of {told}, pid {pid}, hangs: {one_line(str(error))}")
+        except (RuntimeUnavailableError, OSError, TimeoutError):
+            silent.append(f"that of {told}, pid {pid}, hangs")
         finally:
             await supervisor.close()
     if silent:
@@ -270,7 +275,8 @@ def unreachable(target: Target, error: Exception) -> Finding:
         return wrong(str(error))
     told = called.server(target.config_file, target.context) or "a Pod's own"
     way = "mainstay up; with it down: mainstay stop --offline" if target.here else "kubectl cluster-info"
-    return wrong(f"the control plane does not answer ({told}): {one_line(str(error))[:200]}", way=way)
+    why = error.message if isinstance(error, ApiError) else str(error)
+    return wrong(f"the control plane does not answer ({told}): {one_line(why)[:200]}", way=way)
 
 
 def summary(found: list[Finding]) -> dict[str, Any]:

@@ -34,9 +34,12 @@ async def examine(target: Target, found: list[Finding], *, tell: bool) -> None:
     if target.here:
         for one in checks.machine(target):
             add(one)
-        add(await checks.supervisors(target))
-        async for one in checks.operator(target):
-            add(one)
+        if checks.down(target):
+            add(checks.wrong("nothing of Mainstay runs here", way="mainstay up"))
+        else:
+            add(await checks.supervisors(target))
+            async for one in checks.operator(target):
+                add(one)
     else:
         add(checks.elsewhere(target))
     try:

@@ -67,6 +67,7 @@ def healthy(monkeypatch, home, cluster):
     monkeypatch.setattr("mainstay.cli.health.operator_trouble", works)
     monkeypatch.setattr("mainstay.cli.status.parts_of", parts)
     monkeypatch.setattr(checks, "supervisors", answer)
+    monkeypatch.setattr(checks, "down", lambda _: False)
     return cluster
 
 
@@ -138,6 +139,23 @@ def test_the_control_plane_is_away(healthy):
     healthy.down = True
     (found,) = wrong()
     assert "the control plane does not answer" in found[0]
+
+
+@pytest.mark.usefixtures("home", "cluster")
+def test_everything_is_down():
+    assert ("nothing of Mainstay runs here", []) in wrong()
+
+
+@pytest.mark.usefixtures("healthy")
+def test_what_this_user_may_not_look_at_is_passed_over(monkeypatch):
+    async def refused(*_: Any) -> Any:
+        raise ApiError(403, "Forbidden", "portleases is forbidden: User cannot list")
+
+    monkeypatch.setattr(checks, "objects", refused)
+    told = diagnosis()
+    assert told["ok"]
+    assert told["checks"][-1]["result"] == "Skipped"
+    assert "forbidden" in told["checks"][-1]["message"]
 
 
 @pytest.mark.usefixtures("cluster")
