@@ -25,6 +25,22 @@ def trouble(s: StackSnapshot, v: ServiceView) -> tuple[str, str] | None:
     return None
 
 
+def in_a_ring(s: StackSnapshot, v: ServiceView) -> bool:
+    """Services of this stack that are to have each other's ports: none can wait for the next, so all make room."""
+    seen: set[str] = set()
+    one = v
+    while one.name not in seen:
+        seen.add(one.name)
+        port = one.spec.port if one.spec is not None else None
+        if port is None or port == one.unit.port:
+            return False
+        others = {h.unit for h in s.holders.get(port, ()) if h.unit != one.name}
+        if len(others) != 1 or "" in others:
+            return False
+        one = s.services[others.pop()]
+    return one is v
+
+
 def foreign_words(holder: PortHolder, stack: str) -> str:
     """Who listens on a port that isn't his, and what to do about it."""
     if holder.unit:

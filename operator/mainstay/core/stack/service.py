@@ -17,7 +17,7 @@ from mainstay.core.plan import (
     StartService,
     StopService,
 )
-from mainstay.core.stack.ports import trouble
+from mainstay.core.stack.ports import in_a_ring, trouble
 from mainstay.core.stack.snapshot import ServiceView, StackSnapshot, Wish
 from mainstay.core.stack.spec import readiness_of
 from mainstay.core.unit import UnitState
@@ -207,7 +207,7 @@ def _alive(s: StackSnapshot, v: ServiceView, wish: Wish) -> Next:
         return Next(_told(v, ServiceState.STOPPING, reasons.STOP_REQUESTED, "stopping"))
     if unit.attempt > old.attempt or old.state not in _CLAIMED:
         return Next(_adopted(v))
-    if wish is Wish.RUN and _rolls(v) and not trouble(s, v):
+    if wish is Wish.RUN and _rolls(v) and (not trouble(s, v) or in_a_ring(s, v)):
         words = f"restarting as attempt {old.attempt + 1}: its declaration was changed"
         return Next(_claim(v, old.attempt + 1, reasons.INPUTS_CHANGED, words))
     return _living(v)
