@@ -95,6 +95,8 @@ def _values(option: dict[str, Any], typed: Sequence[str], last: str) -> tuple[li
     match option["names"]:
         case [*_, "--output"] | ["--output", *_]:
             found = ["json", "yaml"]
+        case names if "--mode" in names:
+            found = ["full", "quick", "emergency", "flush"]
         case names if "--namespace" in names:
             found = [one.removeprefix("namespace/") for one in _ask(typed, "get", "namespaces", "-o", "name")]
         case names if "--context" in names:

@@ -211,6 +211,7 @@ def names(*words: str) -> list[str]:
         (["status", "--namespace=dev"], ["--namespace=dev"]),
         (["status", "--context", "t"], ["two"]),
         (["status", "-o", ""], ["json", "yaml"]),
+        (["restart", "backend", "--mode=q"], ["--mode=quick"]),
         (["logs", "--fo"], ["--follow"]),
         (["nix", ""], []),
     ],
