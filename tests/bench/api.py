@@ -17,7 +17,10 @@ GROUP = "/apis/mainstay.dev/v1alpha1"
 RUNS = f"{GROUP}/namespaces/default/strategyruns"
 JOBS = f"{GROUP}/namespaces/default/phasedjobs"
 LIBRARIES = f"{GROUP}/namespaces/default/strategylibraries"
-KINDS = ("strategyruns", "phasedjobs", "strategylibraries", "strategies", "portleases", "portpools")
+KINDS = (
+    *("strategyruns", "phasedjobs", "strategylibraries", "strategies", "portleases", "portpools"),
+    *("servicestacks", "stackrestarts"),
+)
 
 Object = dict[str, Any]
 Test = Callable[[Object | None], bool]

@@ -16,15 +16,16 @@ from pathlib import Path
 
 import psutil
 from tests.bench.figures import say
+from tests.bench.stack_rivals import end_by_hand
 
 LEFTOVERS = Path(".bench") / "homes"
 """Homes in use, one per line: what a killed bench left is taken down by the next one."""
 
 
-def free_ports(count: int) -> int:
+def free_ports(count: int, within: range = range(20000, 30000)) -> int:
     """The first of `count` ports in a row that nobody has."""
     while True:
-        first = random.randrange(20000, 30000 - count)
+        first = random.randrange(within.start, within.stop - count)
         if all(map(_bindable, range(first, first + count))):
             return first
 
@@ -79,6 +80,7 @@ async def take_down_leftovers() -> None:
 
 async def _end(home: Path) -> None:
     if home.exists():
+        end_by_hand(home / "by-hand")
         await mainstay(home, "down")
         shutil.rmtree(home, ignore_errors=True)
     _note(home, used=False)
