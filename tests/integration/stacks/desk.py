@@ -88,7 +88,12 @@ class Desk:
             "metadata": {"name": name, "namespace": self.stage.namespace},
             "spec": {
                 "services": services,
-                "timeouts": {"flushSeconds": 1, "supervisorSeconds": 5, "startSeconds": 40, "steadySeconds": 0},
+                "timeouts": {
+                    "flushSeconds": 1,
+                    "supervisorSeconds": 5,
+                    "startSeconds": 40,
+                    "steadySeconds": 0,
+                },
                 "reservedPorts": [self.reserved],
                 **spec,
             },
@@ -188,18 +193,25 @@ class Desk:
     def scope(self, name: str) -> Path:
         return self.stage.home / "scopes" / stack_scope(self.stage.namespace, name)
 
-    def supervisor(self, scope: Path) -> Seen | None:
-        """The living supervisord of a scope, by its pid file and its mark."""
-        with suppress(OSError, ValueError):
-            pid = int((scope / "supervisord.pid").read_text())
-            mark = f"MAINSTAY_SCOPE={self.stage.home_id}/{scope.name}\0".encode()
-            if mark in Path(f"/proc/{pid}/environ").read_bytes() and (ticks := start_ticks(pid)):
-                return Seen(pid, ticks)
-        return None
+    def supervisor(self, scope: str) -> Seen | None:
+        """The living supervisord of a scope, by its mark: its pid file may lie."""
+        mark = f"MAINSTAY_SCOPE={self.stage.home_id}/{scope}\0".encode()
+        found: dict[int, tuple[Seen, int]] = {}
+        for pid in psutil.pids():
+            with suppress(OSError, psutil.Error):
+                if mark not in Path(f"/proc/{pid}/environ").read_bytes():
+                    continue
+                words = b"supervisor.supervisord" in Path(f"/proc/{pid}/cmdline").read_bytes()
+                if words and (ticks := start_ticks(pid)):
+                    found[pid] = Seen(pid, ticks), psutil.Process(pid).ppid()
+        # One that forks is for a moment two of the same words.
+        first = [seen for seen, parent in found.values() if parent not in found]
+        assert len(first) < 2, f"two supervisords of {scope}: {first}"
+        return first[0] if first else None
 
     def supervised(self, name: str) -> Seen:
         """The stack's supervisord, once there is one."""
-        found = eventually(lambda: self.supervisor(self.scope(name)), f"supervisord of {name}")
+        found = eventually(lambda: self.supervisor(self.scope(name).name), f"supervisord of {name}")
         assert isinstance(found, Seen)
         return found
 
@@ -217,7 +229,7 @@ class Desk:
             assert process is not None, item
             assert start_ticks(process["pid"]) == process["startTicks"]
             processes[item["metadata"]["name"]] = Seen(process["pid"], process["startTicks"])
-        runs = self.supervisor(self.stage.home / "scopes/runs")
+        runs = self.supervisor("runs")
         assert runs is not None
         leases = frozenset(
             (x["metadata"]["name"], x["metadata"]["uid"], x["metadata"]["resourceVersion"])

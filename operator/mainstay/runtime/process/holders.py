@@ -19,6 +19,8 @@ from mainstay.runtime.process.strangers import protection
 from mainstay.runtime.process.unitdir import ScopeDir
 
 Owned = tuple[ProcessId, str]  # a process and the unit of this stack it belongs to; "" for a stranger
+LOOKS = 3  # for who has a socket, while it is there
+ENDING_SECONDS = 0.02  # for the socket of a process that is ending to go
 BOUND = "a socket that is bound but does not listen"
 
 
@@ -114,12 +116,17 @@ class Holders:
         rest = {one.inode for one in listeners} - known.keys()
         protected: dict[ProcessId, str] = {}
         if rest:
-            for round_ in range(2):  # who had it may have passed it on and ended meanwhile
+            for round_ in range(LOOKS):
                 openers = await asyncio.to_thread(_openers, rest)
                 scan = await self._scans.fresh()
                 openers = {inode: [one for one in who if scan.has(one)] for inode, who in openers.items()}
-                if round_ or rest <= {inode for inode, who in openers.items() if who}:
+                if rest <= {inode for inode, who in openers.items() if who}:
                     break
+                # Who had it may have passed it on and ended meanwhile, or be ending just now.
+                await asyncio.sleep(round_ * ENDING_SECONDS)
+                still = {one.inode for one in tcp.listeners(frozenset(one.port for one in listeners))}
+                listeners = [one for one in listeners if one.inode in still]
+                rest &= still
             everyone = {one for who in openers.values() for one in who}
             units, protected = await asyncio.to_thread(self._judge, everyone, scan)
             for inode, who in openers.items():
