@@ -12,7 +12,7 @@ import aiohttp
 import yaml
 
 import mainstay
-from mainstay.cli import called, health, orphans, ports, system
+from mainstay.cli import called, health, machine, orphans, ports, system
 from mainstay.cli.cluster import NoClusterError, Target, everything
 from mainstay.cli.home import data
 from mainstay.cli.names import Kind, Ref
@@ -84,9 +84,7 @@ async def operator(target: Target) -> AsyncIterator[Finding]:
     if words := await health.operator_trouble(target):
         yield wrong(words, way=f"mainstay up; {target.say('logs operator')}")
         return
-    from mainstay.cli.status import parts_of
-
-    parts = await parts_of(target)
+    parts = await machine.parts_of(target)
     often = [f"{one['name']}: {one['restarts']} times" for one in parts if one["restarts"] >= MANY_RESTARTS]
     restarts = next((one["restarts"] for one in parts if one["name"] == system.OPERATOR), 0)
     if often:
@@ -223,7 +221,7 @@ def _within(port: int, ends: tuple[int, int]) -> bool:
     return ends[0] <= port <= ends[1]
 
 
-def machine(target: Target) -> Iterator[Finding]:
+def home(target: Target) -> Iterator[Finding]:
     """Disk and paths of this home."""
     root = target.home.root
     free = free_part(str(root))

@@ -32,7 +32,7 @@ async def examine(target: Target, found: list[Finding], *, tell: bool) -> None:
             _tell(one)
 
     if target.here:
-        for one in checks.machine(target):
+        for one in checks.home(target):
             add(one)
         if checks.down(target):
             add(checks.wrong("nothing of Mainstay runs here", way="mainstay up"))

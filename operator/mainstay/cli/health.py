@@ -57,12 +57,12 @@ async def operator_trouble(target: Target, seconds: float = 2.0) -> str:
     """Why this home's operator does nothing; empty where it works, or where that can't be told from here."""
     if not target.here:
         return ""
-    from mainstay.cli.status import NOT_RUNNING, parts_of
+    from mainstay.cli import machine
 
-    parts = [part for part in await parts_of(target) if part["name"] == system.OPERATOR]
+    parts = [part for part in await machine.parts_of(target) if part["name"] == system.OPERATOR]
     if words := paused(parts):
         return words
-    if any(part["state"] == NOT_RUNNING for part in parts) and not _another(target):
+    if any(part["state"] == machine.NOT_RUNNING for part in parts) and not _another(target):
         return "the operator does not run; `mainstay up` starts it"
     try:
         await readyz(target, seconds)

@@ -10,10 +10,9 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.text import Text
 
-from mainstay.cli import called
+from mainstay.cli import called, machine
 from mainstay.cli.cluster import NoClusterError, Target, call, connection, everything, get
 from mainstay.cli.console import Rows, fail, note, out, show, table
-from mainstay.cli.home import Home
 from mainstay.cli.names import Kind, Ref, ref
 from mainstay.cli.options import (
     AllNamespacesOption,
@@ -25,10 +24,8 @@ from mainstay.cli.options import (
     home_of,
     target_of,
 )
+from mainstay.cli.stacklogs import split
 from mainstay.cli.words import age, condition, one_line, print_as
-from mainstay.core.unit import GONE, UnitState
-from mainstay.runtime.base import RuntimeUnavailableError
-from mainstay.runtime.process import known_scopes
 from mainstay.shell.kube import (
     BATCHES,
     JOBS,
@@ -44,7 +41,6 @@ from mainstay.shell.kube import (
     path,
 )
 
-NOT_RUNNING = "not running"
 STUCK_SHOWN = 20
 _COLOURS = {"True": "green", "False": "red", "Unknown": "yellow"}
 
@@ -87,7 +83,7 @@ def status(
     if name is not None:
         if everywhere:
             fail(f"-A goes without a name; -n names the namespace of {name}")
-        _one(target, ref(name, tuple(Kind)), output, bare="/" not in name)
+        _one(target, ref(split(name)[0], tuple(Kind)), output, bare="/" not in name)
         return
     if not target.home.exists and not target.named:
         fail(f"{target.home.root} is not in use; `mainstay up` starts there")
@@ -111,7 +107,7 @@ def status(
     if told["parts"]:
         show(parts)
         out.print()
-    missing = [part["name"] for part in told["parts"] if part["state"] == NOT_RUNNING]
+    missing = [part["name"] for part in told["parts"] if part["state"] == machine.NOT_RUNNING]
     if told["runs"] is None:
         down = len(missing) == len(parts.rows)
         note(f"{told['problem']}; `mainstay up` starts {'everything' if down else 'what is missing'}")
@@ -221,9 +217,9 @@ async def _status(target: Target, alone: str | None) -> tuple[dict[str, Any], di
     told: dict[str, Any] = {
         "home": str(target.home.root) if target.here else None,
         "api": _server(target),
-        "metrics": _metrics(target) if target.here else None,
-        "parts": await parts_of(target) if target.here else [],
-        "units": await _units_here(target.home) if target.here else [],
+        "metrics": machine.metrics(target) if target.here else None,
+        "parts": await machine.parts_of(target) if target.here else [],
+        "units": await machine.units(target.home) if target.here else [],
         "runs": None,
     }
     try:
@@ -246,68 +242,6 @@ async def _status(target: Target, alone: str | None) -> tuple[dict[str, Any], di
     except Exception as error:
         told["problem"] = f"the API server can't be reached: {one_line(str(error))[:200]}"
     return told, objects
-
-
-async def parts_of(target: Target) -> list[dict[str, Any]]:
-    """Every part of the system that should run here, and the supervisors."""
-    from mainstay.cli import system
-
-    seen = {unit["name"]: unit for unit in await _units(system.runtime(target.home))}
-    embedded = (target.home.root / "etcd").is_dir()
-    wanted = [*(system.PLANE if embedded else ()), system.OPERATOR]
-    nothing = {"pid": None, "restarts": 0, "state": NOT_RUNNING}
-    parts = [{**nothing, **seen.get(name, {}), "name": name} for name in wanted]
-    for part in parts:
-        part["state"] = NOT_RUNNING if part["state"] in GONE else part["state"]
-        if part["pid"] and part["state"] != NOT_RUNNING and system.halted(part["pid"]):
-            part["state"] = str(UnitState.PAUSED)
-    stacks = [("/".join(key), scope) for key, scope in known_scopes(target.home.root)]
-    for words, scope in (("system", "system"), ("runs", "runs"), ("jobs", "jobs"), *stacks):
-        pid = system.supervisor_pid(target.home, scope)
-        state = "Running" if pid else NOT_RUNNING
-        if pid or (words, scope) not in stacks or system.lives(target.home, scope):
-            parts.append({"name": f"supervisord ({words})", "state": state, "pid": pid, "restarts": 0})
-    return parts
-
-
-async def _units_here(home: Home) -> list[dict[str, Any]]:
-    """What is seen of programs of users: runs, services of stacks, and tasks that live."""
-    from mainstay.cli import system
-
-    units = await _units(system.runtime(home, "runs"))
-    for (namespace, stack), scope in known_scopes(home.root):
-        services = await _units(system.runtime(home, scope))
-        units += [{**one, "name": f"{namespace}.{stack}/{one['name']}"} for one in services]
-    return [*units, *(u for u in await _units(system.task_runtime(home)) if u["state"] not in GONE)]
-
-
-async def _units(runtime: Any) -> list[dict[str, Any]]:
-    """What is seen of a scope's units, without starting or changing anything."""
-    try:
-        units = await runtime.units()
-    except (OSError, RuntimeUnavailableError):
-        return []
-    finally:
-        await runtime.close()
-    return [
-        {
-            "name": unit.name,
-            "state": str(unit.state),
-            "pid": unit.leader.pid if unit.leader else None,
-            "port": unit.port,
-            "restarts": unit.restarts,
-            "heldLocally": unit.held_locally,
-        }
-        for unit in units
-    ]
-
-
-def _metrics(target: Target) -> str | None:
-    """Where the operator serves its metrics, if it does."""
-    try:
-        return target.home.operator_url.read_text().strip() + "/metrics"
-    except OSError:
-        return None
 
 
 def _server(target: Target) -> str:

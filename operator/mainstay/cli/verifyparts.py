@@ -8,9 +8,9 @@ from http import HTTPStatus
 
 import mainstay
 from mainstay.api.crd import crds
+from mainstay.cli import machine
 from mainstay.cli.cluster import Target
 from mainstay.cli.health import SilentError, paused, readyz
-from mainstay.cli.status import NOT_RUNNING, parts_of
 from mainstay.cli.verification import (
     LABEL,
     FailedError,
@@ -76,10 +76,10 @@ def difference(wanted: Object, seen: Object | None) -> str | None:
 
 async def _parts(_: Kube, work: Verification) -> str:
     _laptop(work.target)
-    parts = await parts_of(work.target)
+    parts = await machine.parts_of(work.target)
     # A scope's supervisord is started with its first unit.
     wanted = [p for p in parts if not p["name"].startswith("supervisord (") or "system" in p["name"]]
-    if missing := [part["name"] for part in wanted if part["state"] == NOT_RUNNING]:
+    if missing := [part["name"] for part in wanted if part["state"] == machine.NOT_RUNNING]:
         raise FailedError(f"{', '.join(missing)}: not running; `mainstay up` starts it")
     if words := paused(wanted):
         raise FailedError(words)

@@ -65,7 +65,7 @@ def healthy(monkeypatch, home, cluster):
         return checks.fine("all 3 supervisors answer")
 
     monkeypatch.setattr("mainstay.cli.health.operator_trouble", works)
-    monkeypatch.setattr("mainstay.cli.status.parts_of", parts)
+    monkeypatch.setattr("mainstay.cli.machine.parts_of", parts)
     monkeypatch.setattr(checks, "supervisors", answer)
     monkeypatch.setattr(checks, "down", lambda _: False)
     return cluster

@@ -16,7 +16,7 @@ from tests.unit.cli.cluster import Cluster
 from typer.testing import CliRunner
 
 from mainstay.cli import cluster as talk
-from mainstay.cli import health, status, system
+from mainstay.cli import health, machine, system
 from mainstay.cli.app import app
 from mainstay.cli.cluster import Target
 from mainstay.cli.home import Home
@@ -42,7 +42,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     async def look(_: Target) -> list[dict[str, Any]]:
         return seen
 
-    monkeypatch.setattr(status, "parts_of", look)
+    monkeypatch.setattr(machine, "parts_of", look)
     return seen
 
 
@@ -64,7 +64,7 @@ def test_it_is_paused(target: Target, parts: list[dict[str, Any]]):
 
 
 def test_it_does_not_run(target: Target, parts: list[dict[str, Any]]):
-    parts[0]["state"] = status.NOT_RUNNING
+    parts[0]["state"] = machine.NOT_RUNNING
     assert trouble(target) == "the operator does not run; `mainstay up` starts it"
     target.home.operator_ready.write_text(str(os.getpid()))
     assert trouble(target) == "", "one that `up` did not start works"

@@ -11,7 +11,7 @@ import yaml
 from tests.unit.cli.cluster import Cluster
 from typer.testing import CliRunner
 
-from mainstay.cli import status
+from mainstay.cli import machine
 from mainstay.cli.app import app
 from mainstay.cli.console import Rows
 from mainstay.cli.restartstate import restarts_table, spent, step_line, verified_table
@@ -42,7 +42,7 @@ def cluster(tmp_path, monkeypatch):
         return []
 
     monkeypatch.setattr("mainstay.cli.home.LONGEST", 500)
-    monkeypatch.setattr(status, "parts_of", parts)
+    monkeypatch.setattr(machine, "parts_of", parts)
     monkeypatch.setenv("MAINSTAY_HOME", str(tmp_path))
     monkeypatch.setattr(Kube, "connect", made.connect)
     return made
