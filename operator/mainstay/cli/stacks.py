@@ -13,6 +13,7 @@ from mainstay.cli.cluster import Target, call, everything, get
 from mainstay.cli.console import fail, note, out
 from mainstay.cli.health import operator_trouble
 from mainstay.cli.names import WORK, Kind, Ref, ref, refuse
+from mainstay.cli.stacklogs import split
 from mainstay.cli.words import condition, one_line, print_yaml, some
 from mainstay.shell.kube import STACKS, ApiError, ApiUnavailableError, Kube, Object, path
 
@@ -37,7 +38,10 @@ _NEVER_A_STACK = {
 
 def parse(names: Iterable[str], verb: str) -> list[Ref]:
     """Each name, once, as far as it can be told without asking; ends the command for a kind `verb` is not for."""
-    found = list(dict.fromkeys(ref(name, SERVED) for name in names))
+    told = list(names)
+    for name in told:
+        _refuse_service(name, verb)
+    found = list(dict.fromkeys(ref(name, SERVED) for name in told))
     for one in found:
         if one.kind is Kind.STACK and verb in _NEVER_A_STACK:
             _refuse(one, verb)
@@ -106,6 +110,16 @@ def _refuse(one: Ref, verb: str) -> NoReturn:
         f"\n  {f'mainstay {word} {one}':<{18 + len(str(one))}}{what}" for word, what in _NEVER_A_STACK[verb]
     )
     fail(f"{verb} is not for stacks, and {one} is one:{ways}")
+
+
+def _refuse_service(name: str, verb: str) -> None:
+    stack, service = split(name)
+    if service is not None:
+        fail(
+            f"{name}: {verb} is not for one service\n"
+            f"  mainstay restart {name}   restarts it\n"
+            f"  mainstay status {stack}   shows it"
+        )
 
 
 def stack_name(name: str) -> str:

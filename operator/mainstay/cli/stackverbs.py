@@ -19,14 +19,17 @@ from mainstay.cli.options import (
     NamespaceOption,
     target_of,
 )
+from mainstay.cli.stacklogs import split
 from mainstay.cli.stackrestart import Wish, mode, restart_stack
 from mainstay.cli.stacks import parse, settle, stack_name
+from mainstay.cli.stackservice import restart_service
 from mainstay.cli.verbs import RUN_SECONDS, restart_run
 
 Names = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads it at run time
     typer.Argument(
-        help="Runs and stacks by name; run/NAME, stack/NAME. With --mode a stack; then none is the only stack there is.",
+        help="Runs and stacks by name; run/NAME, stack/NAME; stack/NAME/SERVICE is one service. With --mode a stack: "
+        "the only one there is, if none is named.",
         metavar="NAME...",
         show_default=False,
     ),
@@ -56,7 +59,7 @@ RestartTimeoutOption = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(
         "--timeout",
-        help="Seconds to wait at most. Default: 60 for runs, no limit for stacks, whose steps have their own.",
+        help="Seconds to wait at most. Default: 60 for runs and services, no limit for stacks: their steps have some.",
         show_default=False,
     ),
 ]
@@ -99,12 +102,20 @@ def restart(
         return
     if not names:
         fail("name a run or a stack, for example: mainstay restart my-bot, mainstay restart stack/backend")
-    for one in settle(target, names, "restart"):
+    whole = [name for name in names if split(name)[1] is None]
+    for one in settle(target, whole, "restart"):
         _restart(target, one, wish)
+    for stack, service in map(split, names):
+        if service is not None:
+            seconds = RUN_SECONDS if timeout is None else timeout
+            restart_service(target, stack_name(stack), service, wait, seconds, dry_run)
 
 
 def _stacks(names: list[str]) -> list[str]:
     """Names of stacks; with --mode nothing else is meant by a bare name."""
+    for name in names:
+        if split(name)[1] is not None:
+            fail(f"--mode is for whole stacks; `mainstay restart {name}` restarts this service alone")
     for one, name in zip(parse(names, "restart"), names, strict=False):
         if one.kind is Kind.RUN and "/" in name:
             fail(f"--mode is for stacks, and {name} is a run; `mainstay restart {name}` restarts it")
