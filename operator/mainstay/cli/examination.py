@@ -83,7 +83,7 @@ async def _examine_cluster(target: Target, kube: Kube, add: Any) -> None:
 
 
 def _tell(one: Finding) -> None:
-    out.print(Text(f"{one.mark} ", style=_COLOURS[one.mark]) + Text(one.words))
+    out.print(Text.assemble((f"{one.mark} ", _COLOURS[one.mark]), one.words))
     for line in one.details:
         out.print(Text(f"    {line}"))
     if one.way:
