@@ -148,6 +148,14 @@ def test_two_in_one_second(cli: Counter) -> None:
     assert len(names) == 3
 
 
+def test_one_service(cli: Counter) -> None:
+    before = {one["name"]: one for one in cli.stack()["status"]["services"]}
+    assert "poller of stack/desk is Running" in cli("restart", f"stack/{NAME}/poller")
+    after = {one["name"]: one for one in cli.stack()["status"]["services"]}
+    assert before["web"]["process"] == after["web"]["process"]
+    assert before["poller"]["process"] != after["poller"]["process"]
+
+
 def test_stop_and_start(cli: Counter) -> None:
     assert "servicestack/desk is Stopped" in cli("stop", NAME)
     assert not any(map(_listens, cli.ports))
