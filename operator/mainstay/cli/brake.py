@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from mainstay.cli.cluster import Target
+from mainstay.cli.cluster import Target, this_machine
 from mainstay.cli.console import fail, note, out
 from mainstay.cli.names import Kind
 from mainstay.cli.options import (
@@ -73,6 +73,7 @@ def stop(
     from mainstay.runtime.process import brake
 
     place = home_of(home)
+    this_machine(Target(place, namespace, kubeconfig, context), "the brake ends processes")
     for one in braked.units(place, names, everything, namespace, stop=True):
         note(f"stopping {one.told}")
         ended = brake.stop_offline(place.root, one.scope, one.unit)
@@ -112,6 +113,7 @@ def release(
     from mainstay.runtime.process import brake
 
     place = home_of(home)
+    this_machine(Target(place, namespace), "the brake is lifted")
     for one in braked.units(place, names, everything, namespace, stop=False):
         if brake.release(place.root, one.scope, one.unit):
             out.print(f"{one.told} released")

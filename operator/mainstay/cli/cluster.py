@@ -111,6 +111,15 @@ def _no_cluster(target: Target, why: str) -> str:
     return f"no cluster to talk to ({told}). `mainstay up` makes one, or name one with --kubeconfig"
 
 
+def this_machine(target: Target, what: str) -> None:
+    """Refuse to take programs of this machine for those of another cluster that was named."""
+    if target.named and target.home.kubeconfig.exists() and not target.here:
+        fail(
+            f"{what} on the machine that the programs run on. {target.home.root} on this one belongs to "
+            f"{called.server(str(target.home.kubeconfig), None)}, and you named another cluster"
+        )
+
+
 async def get(kube: Kube, target: Target, wanted: Ref) -> Object:
     """Return the object, or end the command."""
     obj = await kube.get(path(wanted.kind.plural, target.namespace, wanted.name))

@@ -23,6 +23,7 @@ from mainstay.cli.called import MACHINE, PLUGIN
 NO_FILES, FILES, NO_SPACE = 4, 0, 2
 """Directives of cobra's: what the shell may do with the candidates."""
 ASK_SECONDS = 0.4
+"""How long the cluster may take to name its objects; $MAINSTAY_COMPLETION_SECONDS, where it is far away."""
 
 _GROUP = ".mainstay.dev"
 _WORDS = {
@@ -178,10 +179,11 @@ def _ask(typed: Sequence[str], *words: str) -> list[str]:
             options.append(
                 f"{'--namespace' if name == '-n' else name}={value if sign else ''.join(typed[at + 1 : at + 2])}"
             )
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
+    with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
+        seconds = float(os.environ.get("MAINSTAY_COMPLETION_SECONDS", ASK_SECONDS))
         done = subprocess.run(
-            [kubectl, *words, *options, f"--request-timeout={ASK_SECONDS}s"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ASK_SECONDS, check=False,
+            [kubectl, *words, *options, f"--request-timeout={seconds}s"],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False,
         )  # fmt: skip
         return done.stdout.splitlines()
     return []

@@ -10,8 +10,8 @@ from typing import IO, Annotated, Optional
 
 import typer
 
-from mainstay.cli import called, stacklogs
-from mainstay.cli.cluster import Target
+from mainstay.cli import stacklogs
+from mainstay.cli.cluster import Target, this_machine
 from mainstay.cli.console import fail, note
 from mainstay.cli.home import Home
 from mainstay.cli.names import WORK, Kind, Ref, ref
@@ -76,7 +76,7 @@ def logs(
 ) -> None:
     """Print what a run, a task or a service wrote: its output here on standard output, its errors on standard error."""
     place = home_of(home)
-    _of_this_machine(Target(place, namespace, kubeconfig, context))
+    this_machine(Target(place, namespace, kubeconfig, context), "logs are files")
     lines = TAIL if tail is None else tail
     if supervisor:
         _supervisor(place, namespace, name, lines, follow=follow)
@@ -109,15 +109,6 @@ def logs(
         _previous(place, directory, streams, lines)
         return
     print_files(streams, lines, follow=follow)
-
-
-def _of_this_machine(target: Target) -> None:
-    """Refuse to show files of this machine as if they were another cluster's."""
-    if target.named and target.home.kubeconfig.exists() and not target.here:
-        fail(
-            f"logs are files on the machine that the programs run on. {target.home.root} on this one belongs to "
-            f"{called.server(str(target.home.kubeconfig), None)}, and you named another cluster"
-        )
 
 
 def _supervisor(home: Home, namespace: str, name: str | None, tail: int, *, follow: bool) -> None:

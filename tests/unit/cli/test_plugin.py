@@ -160,12 +160,13 @@ def test_this_home_is_meant_where_kubectl_talks_to_its_cluster(plugin, monkeypat
     assert Target(plugin).config_file == str(plugin.kubeconfig)
 
 
-def test_logs_of_another_cluster_are_not_on_this_machine(plugin, monkeypatch):
+def test_programs_of_another_cluster_are_not_on_this_machine(plugin, monkeypatch):
     kubeconfig(plugin.kubeconfig, "mainstay", mainstay={"server": "https://127.0.0.1:1"})
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig(plugin.root / "other", "o", o={"server": "https://o"})))
-    result = invoke("logs", "bot")
-    assert result.exit_code == 1
-    assert "you named another cluster" in result.output
+    for words in (("logs", "bot"), ("stop", "--offline", "--all"), ("release", "--all")):
+        result = invoke(*words)
+        assert result.exit_code == 1
+        assert "you named another cluster" in result.output
 
 
 # -- completion
