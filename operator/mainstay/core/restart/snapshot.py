@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum, auto
 
 from mainstay.api.servicestack import Service, ServiceStack, ServiceStatus, StackTimeouts
 from mainstay.api.stackrestart import RestartMode, StackRestart, StackRestartStatus, StepName, StepStatus
 from mainstay.core.stack.spec import ports_of
 from mainstay.core.unit import LIVE, PortHolder, ProbeResult, ProcessId, Unit
+
+
+class Look(Enum):
+    """What a step may go by."""
+
+    UNITS = auto()
+    PORTS = auto()
+    PROBES = auto()
+    SUPERVISOR = auto()
 
 
 @dataclass(frozen=True, slots=True)

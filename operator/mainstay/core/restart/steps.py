@@ -12,7 +12,7 @@ from mainstay.api.servicestack import Service, ServiceState
 from mainstay.api.stackrestart import RestartMode, StepName, VerifiedService
 from mainstay.core import reasons
 from mainstay.core.plan import EndHolders, EndSupervisor, RestartEffect, StartSupervisor
-from mainstay.core.restart.snapshot import RestartSnapshot
+from mainstay.core.restart.snapshot import Look, RestartSnapshot
 from mainstay.core.restart.verify import ports_only, services
 from mainstay.core.stack.ports import foreign_words
 from mainstay.core.unit import PortHolder, ProcessId, Unit
@@ -70,6 +70,27 @@ def step(s: RestartSnapshot) -> Outcome:
     """What the present step comes to."""
     assert s.status.step is not None
     return _STEPS[s.status.step](s)
+
+
+def looks(s: RestartSnapshot) -> frozenset[Look]:
+    """What the present step goes by: nothing else needs to be gathered for it. By what is told, not by what is seen.
+
+    A restart is asked again whenever its stack tells something, so what the stack looks at isn't looked at twice.
+    """
+    match s.status.step:
+        case StepName.STOP_SERVICES | StepName.KILL_SERVICES:
+            late = s.lately.step_seconds > _stop_limit(s)
+            return frozenset({Look.UNITS, Look.SUPERVISOR} if late or _told_stopped(s) else ())
+        case StepName.STOP_SUPERVISOR | StepName.KILL_SUPERVISOR | StepName.START_SUPERVISOR:
+            return frozenset({Look.SUPERVISOR})
+        case StepName.FLUSH_PORTS | StepName.CHECK_PORTS | StepName.VERIFY_PORTS:
+            return frozenset({Look.PORTS})
+        case StepName.VERIFY if s.mode is RestartMode.FLUSH:
+            return frozenset({Look.PORTS})
+        case StepName.VERIFY:
+            return frozenset({Look.UNITS, Look.PORTS, Look.PROBES})
+        case _:
+            return frozenset()
 
 
 # -- ports --------------------------------------------------------------------------------------------
@@ -155,16 +176,13 @@ def _verify_ports(s: RestartSnapshot) -> Outcome:
 
 def _stop(s: RestartSnapshot) -> Outcome:
     """Nothing of the stack lives, and its status says so: no start is under way any more."""
-    told = s.declared.status.services
-    stopped = all(one.state is ServiceState.STOPPED for one in told)
-    if not s.living and stopped:
+    if not s.living and _told_stopped(s):
         names = [one.name for one in s.declared.spec.services]
         lines = tuple(f"{name}: {_end(s.units.get(name))}" for name in names)
         killed = sum("killed" in line for line in lines)
         more = f", {killed} of them killed" if killed and s.mode is not RestartMode.EMERGENCY else ""
         return Done(f"{len(names)} {_s(len(names), 'service')} stopped{more}", lines)
-    grace = max((one.program.termination_grace_period_seconds for one in s.declared.spec.services), default=0)
-    limit = len(s.declared.spec.services) * grace + 30.0
+    limit = _stop_limit(s)
     if s.living and s.lately.step_seconds > limit:
         words = ", ".join(f"{name} (pid {_pid(s.units[name])})" for name in s.living)
         return Failed(
@@ -172,6 +190,16 @@ def _stop(s: RestartSnapshot) -> Outcome:
             "network mount that does not answer"
         )
     return Waiting(LOOK_SECONDS)
+
+
+def _told_stopped(s: RestartSnapshot) -> bool:
+    return all(one.state is ServiceState.STOPPED for one in s.declared.status.services)
+
+
+def _stop_limit(s: RestartSnapshot) -> float:
+    """Seconds beyond which only the kernel can hold a process: one grace period after the other, and then some."""
+    grace = max((one.program.termination_grace_period_seconds for one in s.declared.spec.services), default=0)
+    return len(s.declared.spec.services) * grace + 30.0
 
 
 def _end(unit: Unit | None) -> str:

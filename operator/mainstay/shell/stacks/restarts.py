@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import assert_never
 
@@ -21,10 +21,11 @@ from mainstay.core.plan import (
     StartSupervisor,
 )
 from mainstay.core.restart.decide import decide
-from mainstay.core.restart.snapshot import Lately, RestartSnapshot
+from mainstay.core.restart.snapshot import Lately, Look, RestartSnapshot
+from mainstay.core.restart.steps import looks
 from mainstay.core.restart.story import events
 from mainstay.core.stack.spec import ports_of, readiness_of
-from mainstay.core.unit import ProbeResult, Unit, UnitState
+from mainstay.core.unit import PortHolder, ProbeResult, Unit, UnitState
 from mainstay.runtime.base import RuntimeUnavailableError, StackRuntime, Stacks
 from mainstay.shell.kube import RESTARTS, Kube, path
 from mainstay.shell.reconcile import Memory, Reconciler
@@ -81,31 +82,41 @@ class RestartReconciler(Reconciler[RestartSnapshot, StackRestartStatus, RestartM
         stack = self._index.stack(place)
         if stack is None and place in self._index.stacks.objects:
             return None  # it doesn't parse: that is said of it, and it wakes us when it does
-        bare = RestartSnapshot(restart, _now(), stack)
         lately = memory.enter(restart.metadata.uid, restart.status.step)
+        bare = RestartSnapshot(restart, _now(), stack, lately=lately)
         if stack is None or not bare.claimed or restart.status.phase is not RestartPhase.RUNNING:
             return RestartSnapshot(restart, _now(), stack, ahead=self._ahead(stack, restart), lately=lately)
+        while True:
+            seen = await self._look(place, bare, stack)
+            # From here on nothing awaits: the stack's status is read after what it must not lag behind.
+            latest, stack = self._index.restarts.get(key), self._index.stack(place)
+            if latest is None:
+                return None
+            lately = memory.enter(latest.metadata.uid, latest.status.step)
+            snapshot = replace(seen, restart=latest, now=_now(), stack=stack, lately=lately)
+            if stack is None or looks(snapshot) <= looks(bare):
+                return snapshot
+            bare = RestartSnapshot(latest, _now(), stack, lately=lately)
+
+    async def _look(self, place: Key, bare: RestartSnapshot, stack: ServiceStack) -> RestartSnapshot:
+        """What its step goes by, and no more: it is asked again with each change of a service."""
+        wanted = looks(bare)
+        if not wanted:
+            return bare
         scope = await self._stacks.open(place)
-        units = await observed(scope, [*(one.name for one in stack.spec.services), *await scope.names()])
-        holders = await held(scope, ports_of(stack.spec))
+        units: Mapping[str, Unit] = {}
+        holders: Mapping[int, tuple[PortHolder, ...]] = {}
         probes: Mapping[str, ProbeResult] = {}
-        if restart.status.step is StepName.VERIFY and restart.spec.mode is not RestartMode.FLUSH:
+        supervisor = None
+        if Look.UNITS in wanted:
+            units = await observed(scope, [*(one.name for one in stack.spec.services), *await scope.names()])
+        if Look.PORTS in wanted:
+            holders = await held(scope, ports_of(stack.spec))
+        if Look.PROBES in wanted:
             probes = await _probed(scope, stack, units)
-        supervisor = await scope.supervisor()
-        # From here on nothing awaits: the stack's status is read after what it must not lag behind.
-        restart, stack = self._index.restarts.get(key), self._index.stack(place)
-        if restart is None:
-            return None
-        return RestartSnapshot(
-            restart=restart,
-            now=_now(),
-            stack=stack,
-            units=units,
-            probes=probes,
-            holders=holders,
-            supervisor=supervisor,
-            lately=memory.enter(restart.metadata.uid, restart.status.step),
-        )
+        if Look.SUPERVISOR in wanted:
+            supervisor = await scope.supervisor()
+        return replace(bare, units=units, holders=holders, probes=probes, supervisor=supervisor)
 
     def _ahead(self, stack: ServiceStack | None, restart: StackRestart) -> str:
         first = self._index.turn(stack) if stack is not None else None
