@@ -60,6 +60,7 @@ class Scans:
         wanted = proc.boottime() - age
         async with self._lock:
             if self._latest is None or self._latest.began < wanted:
+                await asyncio.sleep(0)  # whoever is ready now comes along
                 self._latest = await asyncio.to_thread(Scan.take, self._home_id)
             return self._latest
 

@@ -81,6 +81,7 @@ class Scope:
         self.mark = f"{home_id}/{directory.name}"  # MAINSTAY_SCOPE
         self.supervisor = Supervisor(directory.socket)
         self.process: ProcessId | None = None  # supervisord, once seen
+        self.answered_at = float("-inf")  # by the clock of proc.boottime
         self.ensuring = asyncio.Lock()  # held while it is launched, or ended
         self.unwanted = 0  # how many are about to end it: who starts it or waits for it gives way to them
         self.python = os.path.realpath(sys.executable)
@@ -156,7 +157,14 @@ class Scope:
         except RuntimeUnavailableError:
             return False
         self.process = proc.identify(int(pid))
+        self.answered_at = proc.boottime()
         return self.process is not None
+
+    def answered(self, age: float) -> bool:
+        """Whether the very supervisord that answered in the last `age` seconds is there and executes."""
+        seen = proc.look(self.process)
+        well = seen is not None and not seen.stopped and os.path.exists(self.dir.socket)
+        return well and proc.boottime() - self.answered_at < age
 
     async def _end_holder(self) -> bool:
         """KILL who holds the lock without answering: TERM would make it stop its programs.

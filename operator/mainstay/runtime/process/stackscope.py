@@ -19,6 +19,8 @@ from mainstay.runtime.process.stacklogs import StackLogs
 from mainstay.runtime.process.unitdir import ScopeDir
 
 ANSWER_SECONDS = 2.0
+ANSWERED_SECONDS = 1.0
+"""As long is an answer good while the process lives: a stack asks at every pass, twenty times a second as it starts."""
 PREFIX = "stack-"  # of names.stack_scope
 TRASH = ".gone-"
 
@@ -54,7 +56,9 @@ class StackScope(ProcessRuntime):
 
     async def supervisor(self) -> ProcessId | None:
         """See StackRuntime."""
-        return self._scope.process if await self._scope.answers(ANSWER_SECONDS) else None
+        if self._scope.answered(ANSWERED_SECONDS) or await self._scope.answers(ANSWER_SECONDS):
+            return self._scope.process
+        return None
 
     async def end_supervisor(self, *, seconds: float, force: bool = False) -> None:
         """See StackRuntime."""
