@@ -63,10 +63,11 @@ def _port(s: StackSnapshot, port: int, service: str) -> PortStatus:
     others = [one for one in holders if one.unit != service]
     first = others[0] if others else holders[0] if holders else None
     pid = first.process.pid if first is not None and first.process is not None else None
+    if (lessee := s.taken.get(port)) is not None:  # who listens is most likely its process
+        words = f"{lessee}; {_all(others)} listens" if others else lessee
+        return PortStatus(port=port, service=service, state=PortState.TAKEN, holder=words, pid=pid)
     if others:
         return PortStatus(port=port, service=service, state=PortState.FOREIGN, holder=_all(others), pid=pid)
-    if (lessee := s.taken.get(port)) is not None:
-        return PortStatus(port=port, service=service, state=PortState.TAKEN, holder=lessee)
     if first is not None:
         return PortStatus(port=port, service=service, state=PortState.HELD, holder=service, pid=pid)
     return PortStatus(port=port, service=service, state=PortState.FREE)
