@@ -178,7 +178,7 @@ def _told(
     generation = s.restart.metadata.generation
     tell = partial(condition, now=now, generation=generation)
     failed, completed = phase is RestartPhase.FAILED, phase is RestartPhase.COMPLETED
-    ready = ConditionStatus.FALSE if s.status.conditions or failed else ConditionStatus.UNKNOWN
+    ready = ConditionStatus.FALSE if failed else ConditionStatus.UNKNOWN
     conditions = [
         tell("Complete", completed, reason, words),
         tell("Ready", ConditionStatus.TRUE if completed else ready, reason, words),
