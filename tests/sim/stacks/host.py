@@ -108,7 +108,12 @@ class SimScope(FakeStackRuntime):
     async def start(self, spec: UnitSpec) -> None:
         await step("start")
         self._host.oracle.starting_service(self._key, spec)
-        await super().start(spec)
+        before = len(self.acts)
+        try:
+            await super().start(spec)
+        finally:
+            if ("start", spec.name) in self.acts[before:]:
+                self._host.oracle.starts[self._key[1], spec.name] += 1
         await step("done start")
 
     async def define(self, spec: UnitSpec) -> None:

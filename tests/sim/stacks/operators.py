@@ -20,7 +20,7 @@ from mainstay.runtime.fake_stacks import Key
 from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell.copies import WATCHED
 from mainstay.shell.kube import ApiError
-from mainstay.shell.operator import Operator
+from mainstay.shell.operator import Operator, WorkKey
 from mainstay.shell.store import HistoryLostError, Object
 
 
@@ -33,12 +33,19 @@ class StackKube(SimKube):
         yield {"metadata": {"resourceVersion": version}, "items": list(self._api.all(plural))}
 
 
+class PatientQueue(SimQueue):
+    """A pass takes some time, so whatever is due in less is due in a millisecond."""
+
+    def add_after(self, key: WorkKey, seconds: float) -> None:
+        super().add_after(key, max(seconds, 0.001))
+
+
 class StackInstance(Instance):
     """An operator from its start to its crash. What it has not been told of stacks yet waits in `noticed`."""
 
     def __init__(self, name: str, api: Api, kube: SimKube, runtime: SimRuntime, host: SimStacks) -> None:
         self.name = name
-        self.queue = SimQueue()
+        self.queue = PatientQueue()
         self.inbox: list[tuple[str, bool, Object]] = []
         self.heard: list[str] = []
         self._ear = self.heard.append

@@ -107,7 +107,6 @@ class StackOracle(Oracle):
             if (unit.attempt, unit.owner_uid) != (spec.attempt, spec.owner_uid):
                 raise OracleError(f"{what} is started beside attempt {unit.attempt} of {unit.owner_uid}")
             return
-        self.starts[key[1], spec.name] += 1
         stack = self.stack_of(spec.owner_uid)
         if stack is None:
             if self.knows(STACKS, *key):
