@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from mainstay.api.servicestack import ServiceStackStatus
+from collections.abc import Mapping
+from dataclasses import replace
+from graphlib import TopologicalSorter
+
+from mainstay.api.servicestack import PortState, ServiceStackStatus, ServiceState
 from mainstay.core.plan import (
     Act,
     ActAll,
@@ -16,8 +20,8 @@ from mainstay.core.plan import (
 )
 from mainstay.core.stack import ports
 from mainstay.core.stack.outlook import outlook
-from mainstay.core.stack.service import LOOK_SECONDS, Next, advance
-from mainstay.core.stack.snapshot import StackSnapshot, Wish
+from mainstay.core.stack.service import LOOK_SECONDS, PATIENCE_SECONDS, Next, advance
+from mainstay.core.stack.snapshot import ServiceView, StackSnapshot, Wish
 from mainstay.core.stack.spec import problem_of
 
 StackPlan = Plan[ServiceStackStatus]
@@ -28,9 +32,9 @@ def decide(s: StackSnapshot) -> StackPlan:
     if not s.has_finalizer:
         return Wait() if s.deleting else Act(AddFinalizer())
     problem = problem_of(s.stack.spec)
-    nexts = [_next(s, name, problem) for name in s.services]
+    nexts = _nexts(s, problem)
     status = outlook(s, [one.status for one in nexts if one.status is not None], problem)
-    if status != s.status:
+    if status != s.status and not _can_wait(s, status):
         return Write(status)
     actions: list[Action] = [*ports.leases(s), *(one.action for one in nexts if one.action is not None)]
     if actions:
@@ -38,6 +42,39 @@ def decide(s: StackSnapshot) -> StackPlan:
     if s.deleting and not any(v.live for v in s.services.values()):
         return Act(RemoveScope()) if s.scope else Act(RemoveFinalizer())
     return _wait(s, nexts)
+
+
+def _nexts(s: StackSnapshot, problem: tuple[str, str] | None) -> list[Next]:
+    """Of each service, in the order of the stack; a service goes by what is next for those it depends on.
+
+    So that one is ready, and the claim of what waits for it, are one write.
+    """
+    found: dict[str, Next] = {}
+    for name in s.services if problem is not None else _in_order(s.services):
+        one = found[name] = _next(s, name, problem)
+        if one.status is not None:
+            view = replace(s.services[name], status=one.status)
+            s = replace(s, services={**s.services, name: view})
+    return [found[name] for name in s.services]
+
+
+def _in_order(services: Mapping[str, ServiceView]) -> list[str]:
+    """Names of services, each after those it depends on."""
+    needed = {name: v.spec.depends_on if v.spec is not None else () for name, v in services.items()}
+    return [name for name in TopologicalSorter(needed).static_order() if name in services]
+
+
+def _can_wait(s: StackSnapshot, new: ServiceStackStatus) -> bool:
+    """Only own listeners and the supervisor came or went, and what they come and go with is told in a moment."""
+    soon = any(
+        v.live and v.status.state is ServiceState.STARTING and v.age < PATIENCE_SECONDS
+        for v in s.services.values()
+    )
+    if not soon and (s.under_restart is None or s.wish not in (Wish.STOP, Wish.KILL)):
+        return False
+    if any(one.state not in (PortState.FREE, PortState.HELD) for one in (*s.status.ports, *new.ports)):
+        return False
+    return new.model_copy(update={"ports": s.status.ports, "supervisor": s.status.supervisor}) == s.status
 
 
 def _next(s: StackSnapshot, name: str, problem: tuple[str, str] | None) -> Next:

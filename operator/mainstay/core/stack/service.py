@@ -245,7 +245,7 @@ def _living(v: ServiceView) -> Next:
             status = _told(v, ServiceState.RUNNING, reasons.SUSPENDED_BY_SIGNAL, words)
             return Next(status, ResumeService(v.name), poll=True)
         case UnitState.WAITING if v.status.state is ServiceState.STARTING:
-            return Next(_told(v), poll=True)
+            return Next(v.status, poll=True)  # its process is told with what comes of it
         case UnitState.BACKOFF | UnitState.WAITING:
             words = f"started again with growing delays: {exit_words(unit)}"
             return Next(_told(v, ServiceState.BACKOFF, reasons.CRASH_LOOP, words), seconds=1.0)
@@ -274,7 +274,7 @@ def _serving(v: ServiceView) -> Next:
         SLOWEST_SECONDS, max(SOONEST_SECONDS, age / 8)
     )  # so what waits for it loses an eighth of its start
     if state is ServiceState.STARTING and age < PATIENCE_SECONDS:
-        return Next(_told(v), seconds=soon)
+        return Next(v.status, seconds=soon)
     why = v.probe.message if v.probe is not None else "it was not asked yet"
     state = ServiceState.STARTING if state is ServiceState.STARTING else ServiceState.RUNNING
     return Next(_told(v, state, reasons.NOT_READY, why), seconds=soon)
