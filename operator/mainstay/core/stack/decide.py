@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
 
@@ -15,6 +15,7 @@ from mainstay.core.plan import (
     Plan,
     RemoveFinalizer,
     RemoveScope,
+    StopService,
     Wait,
     Write,
 )
@@ -26,6 +27,8 @@ from mainstay.core.stack.spec import problem_of
 
 StackPlan = Plan[ServiceStackStatus]
 
+_ENDING = (ServiceState.STOPPING, ServiceState.STOPPED)
+
 
 def decide(s: StackSnapshot) -> StackPlan:
     """What to do next. Pure: the same snapshot always gives the same plan."""
@@ -34,9 +37,11 @@ def decide(s: StackSnapshot) -> StackPlan:
     problem = problem_of(s.stack.spec)
     nexts = _nexts(s, problem)
     status = outlook(s, [one.status for one in nexts if one.status is not None], problem)
+    actions: list[Action] = [*ports.leases(s), *(one.action for one in nexts if one.action is not None)]
+    if _ends_first(s, status, actions):
+        return ActAll(tuple(actions))
     if status != s.status and not _can_wait(s, status):
         return Write(status)
-    actions: list[Action] = [*ports.leases(s), *(one.action for one in nexts if one.action is not None)]
     if actions:
         return ActAll(tuple(actions))
     if s.deleting and not any(v.live for v in s.services.values()):
@@ -75,6 +80,25 @@ def _can_wait(s: StackSnapshot, new: ServiceStackStatus) -> bool:
     if any(one.state not in (PortState.FREE, PortState.HELD) for one in (*s.status.ports, *new.ports)):
         return False
     return new.model_copy(update={"ports": s.status.ports, "supervisor": s.status.supervisor}) == s.status
+
+
+def _ends_first(s: StackSnapshot, new: ServiceStackStatus, actions: Sequence[Action]) -> bool:
+    """Under a claim that stands, the next are asked to end; that others have ended is told while they do."""
+    if not actions or not all(
+        isinstance(one, StopService) and s.services[one.service].unit.stopping_seconds is None
+        for one in actions
+    ):
+        return False
+    pairs = zip(s.status.services, new.services, strict=False)
+    told = {"ports": s.status.ports, "supervisor": s.status.supervisor, "services": s.status.services}
+    return (
+        len(s.status.services) == len(new.services)
+        and all(
+            a == b or (a.name == b.name and a.state is ServiceState.STOPPING and b.state in _ENDING)
+            for a, b in pairs
+        )
+        and new.model_copy(update=told) == s.status
+    )
 
 
 def _next(s: StackSnapshot, name: str, problem: tuple[str, str] | None) -> Next:
