@@ -60,11 +60,11 @@ class Chaos:
             scope.available, scope.stuck = True, False
             scope.refuse_supervisor(None)
             scope.doomed.clear()
+            scope._listens.clear()
             for one in scope.strangers():
                 scope.occupy(one.port, None)
             for unit in scope.peek_all():
                 scope.set_ready(unit.name)
-                scope.listens_on(unit.name, unit.port)
                 if unit.held_locally:
                     scope.release(unit.name)
         world.go_on(40)

@@ -201,7 +201,7 @@ class StackOracle(Oracle):
         if stray := set(ports) - ports_of(stack.spec).keys():
             raise OracleError(f"ports {sorted(stray)} are flushed, and are not assigned")
         strangers = [one for one in self._world.host.at(key).strangers() if one.port in ports_of(stack.spec)]
-        if bound := [one.words for one in strangers if not one.endable]:
+        if bound := [one.words for one in strangers if one.protected or one.process is None]:
             raise OracleError(f"strangers are ended although {bound} can't be")
         told = next(one.details for one in restart.status.steps if one.name is StepName.FLUSH_PORTS)
         for one in strangers:
@@ -283,14 +283,18 @@ class StackOracle(Oracle):
     def _stack_status(self, ref: Ref, status: Any) -> None:
         obj = self._world.api.objects[ref]
         uid, scope = obj["metadata"]["uid"], self._world.host.at((ref[1], ref[2]))
+        forgotten = {at for at in self._service_attempts if at[0] == uid}
         for service in status["services"]:
             name, at = service["name"], (uid, service["name"])
+            forgotten.discard(at)
             if service["attempt"] < self._service_attempts.get(at, 0):
                 raise OracleError(f"{ref[2]}/{name}: attempt falls to {service['attempt']}")
             self._service_attempts[at] = service["attempt"]
             unit = scope.peek(name)
             if service["state"] in ("Stopped", "Completed") and unit.state in LIVE and unit.owner_uid == uid:
                 raise OracleError(f"{ref[2]}/{name}: {service['state']} is written, it is {unit.state}")
+        for at in forgotten:  # one that is declared again begins anew
+            del self._service_attempts[at]
         if status["phase"] == "Stopped" and scope.living():
             raise OracleError(f"{ref[2]}: Stopped is written while {scope.living()} live")
 

@@ -150,6 +150,16 @@ def a_port_moves_to_another_service(world: StackWorld) -> None:
 
 
 @story
+def one_with_a_port_goes_and_ignores_term(world: StackWorld) -> None:
+    up(world)
+    world.scope().ignore_term("api")
+    world.edit_stack("web", WEB[0], WEB[2])
+    world.converge()
+    says(world, db="Running#1", job="Running#1")
+    assert [x["spec"]["port"] for x in world.api.all(LEASES)] == [DB]
+
+
+@story
 def stopped_and_started(world: StackWorld) -> None:
     up(world)
     world.say("stopped")
