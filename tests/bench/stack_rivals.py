@@ -24,8 +24,8 @@ Object = dict[str, Any]
 
 SILENT = ("kalshi_api_watchdog", "kalshi_account_sync")
 """Those that have a port and don't listen."""
-SETTLE = ("0", "1", "1.5", "2")
-"""Seconds that the script is tried with, beside its own."""
+SETTLE = ("1", "1.5", "2")
+"""Seconds that the script is tried with, beside its own. Below one no program counts as running: startsecs."""
 
 
 def code() -> Path:

@@ -148,7 +148,7 @@ async def _rounds(ours: Ours, bare: Bare, hand: ByHand, *, quick: bool) -> list[
     settings = await said(hand.fastest)
     say(f"it works with {settings or 'its defaults only'}")
     bare.start()
-    rounds = 2 if quick else 7
+    rounds = 2 if quick else 5
     for number in range(rounds + 1):  # the first warms up
         say(f"round {number} of {rounds}: full restarts by us, by hand and bare in turn")
         kept = number > 0
@@ -164,9 +164,11 @@ async def _rounds(ours: Ours, bare: Bare, hand: ByHand, *, quick: bool) -> list[
         alone.append(alone_took)
         await ours.restart("Quick", fast_mode)
         await ours.restart("Emergency", emergency)
+        if number > 3:
+            continue
         if settings and (took := await said(lambda: hand.script("full", **settings))) is not None:
             fast.append(took)
-        if number <= (1 if quick else 2) and (took := await said(hand.script, "full")) is not None:
+        if number == 1 and (took := await said(hand.script, "full")) is not None:
             slow.append(took)
     limit, peer = sample(least, "s"), sample(alone, "s")
     by_hand = {
@@ -228,7 +230,7 @@ async def stack_restart(*, quick: bool) -> list[Figure]:
             async with Watch(api, "servicestacks") as stacks, Watch(api, "stackrestarts") as restarts:
                 ours = Ours(home, api, stacks, restarts, first)
                 starts, bare_starts, hand_starts = [], [], []
-                for number in range(3 if quick else 6):
+                for number in range(3 if quick else 5):
                     say(f"first start {number}")
                     took = await ours.first_start()
                     bare_took = await asyncio.to_thread(bare.start)
