@@ -67,7 +67,10 @@ class Chaos:
                 scope.set_ready(unit.name)
                 if unit.held_locally:
                     scope.release(unit.name)
-        world.go_on(40)
+        world.go_on(120)
+        for instance in world.operators:  # a stack that rests looks at no port until something happens to it
+            for key in world._everything():
+                instance.queue.add(key)
         world.converge()
 
     # --- helpers

@@ -47,10 +47,11 @@ class SimScope(FakeStackRuntime):
             PortHolder(one.port, one.who, one.process, protected=one.protected) for one in self._strangers
         ]
 
-    def serves(self, name: str) -> bool:
+    def serves(self, name: str, *, probed: bool) -> bool:
         """It runs, and its probe would answer."""
         record = self._records.get(name)
-        return record is not None and str(record.state) == "Running" and name not in self._not_ready
+        running = record is not None and str(record.state) == "Running"
+        return running and not (probed and name in self._not_ready)
 
     def advance(self, seconds: float) -> None:
         if self.stuck:

@@ -15,7 +15,7 @@ from mainstay.api.stackrestart import OVER, StackRestart, StepName
 from mainstay.core import reasons
 from mainstay.core.restart.snapshot import STEPS
 from mainstay.core.stack.snapshot import Wish, wish_at
-from mainstay.core.stack.spec import inputs_of, ports_of, problem_of
+from mainstay.core.stack.spec import inputs_of, ports_of, problem_of, readiness_of
 from mainstay.core.unit import GONE, LIVE, Unit, UnitSpec
 from mainstay.shell.kube import LEASES, RESTARTS, STACKS
 
@@ -126,7 +126,7 @@ class StackOracle(Oracle):
             raise OracleError(f"{what} is started in step {restart.status.step}")
         self._port_is_free(key, stack, spec)
         service = next(one for one in stack.spec.services if one.name == spec.name)
-        if late := [name for name in service.depends_on if not scope.serves(name)]:
+        if late := [name for name in service.depends_on if not self._serves(stack, name)]:
             raise OracleError(f"{what} is started before {late}")
 
     def _port_is_free(self, key: Key, stack: ServiceStack, spec: UnitSpec) -> None:
@@ -360,13 +360,12 @@ class StackOracle(Oracle):
         if mode == "Flush" or stack is None:
             return
         verified = {one["name"]: one["up"] for one in status["verified"]}
-        key = (ref[1], stack.metadata.name)
         if verified != {one.name: True for one in stack.spec.services}:
             raise OracleError(f"{ref[2]} is Completed, and verified is {verified}")
         for service in stack.spec.services:
             told = stack.status.service(service.name)
             completed = told is not None and told.state == "Completed"
-            if not completed and not self._world.host.at(key).serves(service.name):
+            if not completed and not self._serves(stack, service.name):
                 raise OracleError(f"{ref[2]} is Completed, and {service.name} does not serve")
 
     # --- after every pass
@@ -468,7 +467,7 @@ class StackOracle(Oracle):
                 yield f"{what}: Completed, and it is {unit.state}"
             return
         if told.state == "Running" and told.ready:
-            if not scope.serves(name) and name not in scope.doomed:
+            if not self._serves(stack, name) and name not in scope.doomed:
                 yield f"{what}: is told to be up, it is {unit.state}"
             if (unit.attempt, unit.owner_uid) != (told.attempt, stack.metadata.uid):
                 yield f"{what}: attempt {unit.attempt} of {unit.owner_uid} lives, its status says {told.attempt}"
@@ -483,21 +482,38 @@ class StackOracle(Oracle):
         if told.reason in EXPLAINED:
             return
         if told.reason == reasons.DEPENDENCY_NOT_READY:
-            if all(scope.serves(one) for one in service.depends_on):
+            if all(self._serves(stack, one) for one in service.depends_on):
                 yield f"{what}: waits for what serves"
             return
         if told.reason in (reasons.PORT_FOREIGN, reasons.PORT_TAKEN) and self._blocked(stack, service.port):
             return
         yield f"{what}: {told.state} {told.reason} ({unit.state})"
 
-    def _blocked(self, stack: ServiceStack, port: int | None) -> bool:
-        """Somebody else has this port."""
+    def _blocked(self, stack: ServiceStack, port: int | None, seen: tuple[int | None, ...] = ()) -> bool:
+        """Somebody else has this port, and keeps it."""
+        if port is None:
+            return False
         scope = self._world.host.at((stack.metadata.namespace, stack.metadata.name))
         leased = next((x for x in self._world.api.all(LEASES) if x["spec"]["port"] == port), None)
         if leased is not None and leased["spec"]["holder"]["uid"] != stack.metadata.uid:
             return True
         carried = {u.port for u in self._world.runtime.peek_all() if u.state in LIVE}
-        return port in carried or any(one.port == port for one in scope.strangers())
+        if port in carried or any(one.port == port for one in scope.strangers()):
+            return True
+        declared = {one.name: one.port for one in stack.spec.services}
+        return any(  # a neighbour that can't move on itself; those in a ring can
+            unit.port == port
+            and unit.state in LIVE
+            and declared.get(unit.name) not in (port, *seen)
+            and self._blocked(stack, declared.get(unit.name), (*seen, port))
+            for unit in scope.peek_all()
+        )
+
+    def _serves(self, stack: ServiceStack, name: str) -> bool:
+        """It runs, and answers if it has a probe."""
+        scope = self._world.host.at((stack.metadata.namespace, stack.metadata.name))
+        service = next((one for one in stack.spec.services if one.name == name), None)
+        return scope.serves(name, probed=service is not None and readiness_of(service) is not None)
 
     def _still(self, uid: str) -> Object | None:
         """A restart that is not over."""

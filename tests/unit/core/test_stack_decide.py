@@ -602,3 +602,10 @@ def test_what_was_stopped_by_a_signal_goes_on():
 
 def test_a_lost_definition_is_written_again():
     assert acts(snap(stack(A, told=[told(A)]), unit("a", defined=False))) == ["DefineService a"]
+
+
+def test_a_port_is_not_given_to_two_while_nobody_listens_between_two_crashes():
+    x, y = service("x"), service("y", 8001)
+    was = service("x", 8001, restartPolicy={"policy": "Always"})
+    s = snap(stack(x, y, told=[told(was, "Backoff")]), unit("x", "Backoff", port=8001))
+    assert "StartService y" not in acts(s)

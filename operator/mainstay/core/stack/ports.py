@@ -22,7 +22,17 @@ def trouble(s: StackSnapshot, v: ServiceView) -> tuple[str, str] | None:
         return reasons.PORT_TAKEN, words
     if other := next((h for h in s.holders.get(port, ()) if h.unit != v.name), None):
         return reasons.PORT_FOREIGN, foreign_words(other, s.stack.metadata.name)
+    if users := _users(s, v.name, port):  # between two starts of a crash loop nobody listens
+        words = f"port {port} is that of service {users[0]}, which was started with it and isn't over"
+        return reasons.PORT_FOREIGN, words
     return None
+
+
+def _users(s: StackSnapshot, name: str, port: int) -> list[str]:
+    """Other services of this stack that live and were started with that port."""
+    return [
+        one.name for one in s.services.values() if one.name != name and one.live and one.unit.port == port
+    ]
 
 
 def in_a_ring(s: StackSnapshot, v: ServiceView) -> bool:
@@ -35,6 +45,7 @@ def in_a_ring(s: StackSnapshot, v: ServiceView) -> bool:
         if port is None or port == one.unit.port:
             return False
         others = {h.unit for h in s.holders.get(port, ()) if h.unit != one.name}
+        others.update(_users(s, one.name, port))
         if len(others) != 1 or "" in others:
             return False
         one = s.services[others.pop()]
