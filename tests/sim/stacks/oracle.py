@@ -101,7 +101,7 @@ class StackOracle(Oracle):
 
     def starting_service(self, key: Key, spec: UnitSpec) -> None:
         """Only under the claim of this attempt, with its port leased and free, after what it depends on."""
-        scope, unit = self._world.host.at(key), self._world.host.at(key).peek(spec.name)
+        unit = self._world.host.at(key).peek(spec.name)
         what = f"{key[1]}/{spec.name}"
         if unit.state in LIVE:
             if (unit.attempt, unit.owner_uid) != (spec.attempt, spec.owner_uid):

@@ -14,7 +14,7 @@ from mainstay.core.inputs import config_maps_of
 from mainstay.core.snapshot import LeaseView, Problem
 from mainstay.core.stack.snapshot import RestartView, ServiceView, StackSnapshot
 from mainstay.core.stack.spec import inputs_of, log_policy, ports_of, readiness_of
-from mainstay.core.unit import PortHolder, ProbeResult, Unit, UnitState
+from mainstay.core.unit import LIVE, PortHolder, ProbeResult, Unit, UnitState
 from mainstay.runtime.base import StackRuntime, Stacks
 from mainstay.shell.probing import Probing
 from mainstay.shell.reconcile import Memory
@@ -31,6 +31,8 @@ class StackMemory(Memory):
     problems: dict[str, tuple[Problem, float, int]] = field(default_factory=dict)
     """service → what its last start failed with, until when, and of which generation"""
     probing: dict[str, Probing] = field(default_factory=dict)
+    carrying: frozenset[str] = frozenset()
+    """services of which the store was told that they carry a port"""
 
 
 class StackGatherer:
@@ -75,7 +77,7 @@ class StackGatherer:
         stack = self._index.stacks.get(key)
         if stack is None:
             return None
-        self._carry(key, units)
+        self._carry(key, units, memory)
         now = datetime.now(UTC)
         told = {one.name: one for one in stack.status.services}
         declared = {one.name: one for one in stack.spec.services}
@@ -134,10 +136,12 @@ class StackGatherer:
                 found[port] = words
         return found
 
-    def _carry(self, key: Key, units: Mapping[str, Unit]) -> None:
-        for name, unit in units.items():
-            port = unit.port if unit.state not in (UnitState.ABSENT, UnitState.EXITED) else None
-            self._store.carry(f"{key[0]}/{key[1]}:{name}", port)
+    def _carry(self, key: Key, units: Mapping[str, Unit], memory: StackMemory) -> None:
+        """Tell the store; also of those that somebody else forgot, or nobody else could ever have their ports."""
+        carried = {name: unit.port for name, unit in units.items() if unit.state in LIVE}
+        for name in (*units, *(memory.carrying - units.keys())):
+            self._store.carry(f"{key[0]}/{key[1]}:{name}", carried.get(name))
+        memory.carrying = frozenset(carried)
 
     async def _probes(
         self,
