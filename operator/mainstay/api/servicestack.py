@@ -206,6 +206,11 @@ class ServiceStatus(
     restarts: Count = Field(0, description="Restarts by the supervisor within this attempt.")
     last_exit: LastExit | None = Field(None, description="How the process before ended.")
 
+    @property
+    def up(self) -> bool:
+        """It is as declared: it serves, or it has done what it was to do."""
+        return self.state is ServiceState.COMPLETED or (self.state is ServiceState.RUNNING and self.ready)
+
 
 class PortState(StrEnum):
     """Who has an assigned port."""

@@ -95,7 +95,7 @@ class Operator:
         self._scopes = stacks
         self._stacks = StackReconciler(self.stacks, self.store, kube, stacks, self._recorder)
         self._restarts = RestartReconciler(self.stacks, kube, stacks, self._recorder)
-        self._sweeper = Sweeper(self.store, kube, runtime)
+        self._sweeper = Sweeper(self.store, kube, runtime, stacks)
         self._stack_sweeper = StackSweeper(self.stacks, kube, stacks)
         self._task_sweeper = TaskSweeper(self.index, kube, tasks)
         self._writes = Writes(self._cut_off)

@@ -8,11 +8,11 @@ from mainstay.core.lease import decide_lease
 from mainstay.core.names import object_key, task_key
 from mainstay.core.plan import Act, DeleteLease, Wait
 from mainstay.core.unit import GONE, LIVE, Unit
-from mainstay.runtime.base import Runtime, TaskRuntime
+from mainstay.runtime.base import Runtime, Stacks, TaskRuntime
 from mainstay.shell.jobs.index import JobIndex
 from mainstay.shell.kube import JOBS, RUNS, STACKS, Kube, path
 from mainstay.shell.leases import Leases
-from mainstay.shell.store import Store
+from mainstay.shell.store import Key, Store
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +67,11 @@ class Sweeper:
     wrong or restored from an old snapshot must never stop a bot. Everything else is reported.
     """
 
-    def __init__(self, store: Store, kube: Kube, runtime: Runtime) -> None:
+    def __init__(self, store: Store, kube: Kube, runtime: Runtime, stacks: Stacks) -> None:
         self._store = store
         self._kube = kube
         self._runtime = runtime
+        self._stacks = stacks
         self._leases = Leases(store, kube)
         self._reported: set[str] = set()
 
@@ -112,7 +113,7 @@ class Sweeper:
         plan = decide_lease(
             lease,
             holder_exists=await self._exists(holder.kind, holder.namespace, holder.name, holder.uid),
-            port_in_use=await self._in_use(lease.spec.port),
+            port_in_use=await self._in_use(lease.spec.port, (holder.namespace, holder.name)),
         )
         if isinstance(plan, Act) and isinstance(plan.action, DeleteLease):
             await self._leases.delete(plan.action)
@@ -120,11 +121,13 @@ class Sweeper:
             return None
         return plan.seconds if isinstance(plan, Wait) else None
 
-    async def _in_use(self, port: int) -> bool:
-        """Whether a living unit was started with it: of a run as it is now, of a stack as it was last seen."""
-        if any(unit.port == port and unit.state in LIVE for unit in await self._runtime.units()):
-            return True
-        return bool(self._store.carried.get(port))
+    async def _in_use(self, port: int, stack: Key) -> bool:
+        """Whether a living unit was started with it, of a run or of a stack of that name."""
+        runtimes: list[Runtime] = [self._runtime]
+        if stack in self._stacks.known():
+            runtimes.append(await self._stacks.open(stack))
+        units = [unit for runtime in runtimes for unit in await runtime.units()]
+        return any(unit.port == port and unit.state in LIVE for unit in units)
 
     async def _exists(self, kind: str, namespace: str, name: str, uid: str) -> bool:
         """Whether that very object exists. Kinds we don't know hold their leases for ever."""

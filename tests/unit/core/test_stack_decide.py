@@ -352,6 +352,16 @@ def test_a_dependency_that_is_not_up_is_waited_for(state):
     assert not [one for one in acts(s) if one == "StartService b"]
 
 
+def test_a_dependency_that_has_done_its_work_is_enough():
+    """As one that prepares a database, and ends with exit code 0."""
+    once = service("a", restartPolicy={"policy": "OnFailure"})
+    done = told(once, "Completed", reason="Completed")
+    assert (
+        acts(snap(stack(once, CHAIN[1], told=[done]), unit("a", "Exited", exit=Exit(0))))[0]
+        == "StartService b"
+    )
+
+
 def test_stopped_before_what_it_needs():
     all_up = [told(one) for one in CHAIN]
     s = snap(stack(*CHAIN, told=all_up, state="Stopped"), unit("a"), unit("b"), unit("c"))

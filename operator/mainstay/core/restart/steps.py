@@ -220,7 +220,7 @@ def _start(s: RestartSnapshot) -> Outcome:
     if waiting and s.lately.step_seconds < s.timeouts.start_seconds:
         return Waiting(LOOK_SECONDS)
     all_ = s.declared.spec.services
-    up = sum(s.told(one).ready or s.told(one).state is ServiceState.COMPLETED for one in all_)
+    up = sum(s.told(one).up for one in all_)
     late = f"; not up after {s.timeouts.start_seconds} s: {', '.join(waiting)}" if waiting else ""
     return Done(f"{up} of {len(all_)} {_s(len(all_), 'service')} started{late}")
 
@@ -244,7 +244,7 @@ def _on_its_way(s: RestartSnapshot, service: Service, seen: frozenset[str] = fro
         case ServiceState.PENDING if told.reason == reasons.DEPENDENCY_NOT_READY:
             needed = [one for one in s.declared.spec.services if one.name in service.depends_on]
             deeper = seen | {service.name}
-            return all(s.told(one).ready or _on_its_way(s, one, deeper) for one in needed)
+            return all(s.told(one).up or _on_its_way(s, one, deeper) for one in needed)
         case _:
             return told.reason in ("", reasons.STARTING)
 

@@ -21,7 +21,6 @@ from mainstay.core.stack import ports
 from mainstay.core.stack.snapshot import StackSnapshot
 from mainstay.core.unit import ProcessId
 
-_UP = (ServiceState.RUNNING, ServiceState.COMPLETED)
 _NEEDS_PERSON = (reasons.PORT_FOREIGN, reasons.HELD_LOCALLY)
 _ON_ITS_WAY = (
     reasons.STARTING,
@@ -33,16 +32,9 @@ _ON_ITS_WAY = (
 )
 
 
-def up(service: ServiceStatus) -> bool:
-    """It is as declared: it serves, or it has done what it was to do."""
-    return service.state is ServiceState.COMPLETED or (
-        service.state is ServiceState.RUNNING and service.ready
-    )
-
-
 def wrong(service: ServiceStatus) -> bool:
     """Something is in its way that won't pass by itself."""
-    if up(service):
+    if service.up:
         return False
     return service.state in (ServiceState.FATAL, ServiceState.BACKOFF) or service.reason not in _ON_ITS_WAY
 
@@ -76,7 +68,7 @@ def outlook(
         update={
             "observed_generation": generation,
             "phase": phase,
-            "ready": f"{sum(up(one) for one in wanted)}/{len(wanted)}",
+            "ready": f"{sum(one.up for one in wanted)}/{len(wanted)}",
             "services": tuple(services),
             "ports": seen,
             "supervisor": _process(s.supervisor) or (None if s.deleting else s.status.supervisor),
@@ -102,7 +94,7 @@ def _phase(
         return StackPhase.RESTARTING, reasons.RESTARTING, words
     if problem is not None:
         return StackPhase.DEGRADED, *problem
-    down = [one for one in services if not up(one)]
+    down = [one for one in services if not one.up]
     told = f"{len(services) - len(down)} of {len(services)} services are up"
     if not down:
         return StackPhase.RUNNING, reasons.SERVICES_UP, told

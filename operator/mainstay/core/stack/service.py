@@ -138,7 +138,12 @@ def _not_ready(s: StackSnapshot, v: ServiceView) -> list[str]:
     """What it depends on and can't be started without."""
     assert v.spec is not None
     needed = [s.services[name] for name in v.spec.depends_on if name in s.services]
-    return [one.name for one in needed if not (one.live and one.status.ready)]
+    return [one.name for one in needed if not _serves(one)]
+
+
+def _serves(v: ServiceView) -> bool:
+    """What depends on it may be started: it is up, also as one that has done what it was to do."""
+    return v.status.up and (v.live or v.status.state is ServiceState.COMPLETED)
 
 
 # -- something of it lives ----------------------------------------------------------------------------
