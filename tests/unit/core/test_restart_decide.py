@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -544,6 +545,35 @@ def test_a_step(s, expected, words):
 def test_every_step_has_its_cases():
     seen = {s.status.step for s, _, _ in STEP_CASES.values()}
     assert seen >= {name for names in STEPS.values() for name in names} - {"KillServices"}
+
+
+KINDS: dict[str, dict[str, Any] | None] = {
+    "nobody": None,
+    "a stranger": {},
+    "a protected one": {"protected": "it is part of Mainstay"},
+    "an unseen one": {"process": None},
+    "own": {"unit": "db"},
+}
+
+
+@pytest.mark.parametrize("mode", ["Full", "Emergency", "Flush"])
+@pytest.mark.parametrize("since", [None, 1.0, 6.0, 60.0])
+def test_whom_a_flush_ends(mode, since):
+    """Whoever is on two assigned ports and a reserved one: all strangers on the assigned, or none; TERM, then KILL."""
+    for kinds in product(KINDS, repeat=3):
+        found = zip((8001, 8002, 5000), kinds, strict=True)
+        listening = at_port(*(nc(port, **how) for port, kind in found if (how := KINDS[kind]) is not None))
+        s = snap(mode, "FlushPorts", holders=listening, lately=Lately(flush_seconds=since))
+        plan = decide(s)
+        if isinstance(plan, p.Write) and plan.status.step is s.status.step:
+            plan = decide(applied(s, plan.status))  # what is told before it is done
+        asked = tuple(port for port, kind in zip((8001, 8002), kinds, strict=False) if kind == "a stranger")
+        bound = {"a protected one", "an unseen one"} & set(kinds[:2])
+        if asked and not bound and since != 60.0:
+            expected = p.Act(p.EndHolders(asked, force=since == 6.0))
+            assert plan == (p.Wait(poll=True) if since == 1.0 else expected), kinds
+        else:
+            assert not isinstance(plan, p.Act), kinds
 
 
 # --- from step to step
