@@ -312,6 +312,18 @@ def stranger(chaos: Chaos) -> None:
 
 
 @happening
+def stranger_and_flush(chaos: Chaos) -> None:
+    """One that hardly goes, or never, on an assigned port, shared with a service or not; and somebody wants it gone."""
+    stack = chaos.world.api.get(STACKS, NAMESPACE, "web")
+    ports = [one["port"] for one in stack["spec"]["services"] if "port" in one] if stack else []
+    if ports and not chaos.world.scope().strangers():
+        port, how = chaos.rng.choice(ports), chaos.rng.choice(["KILL", "KILL", "TERM", None])
+        chaos.world.scope().occupy(port, f"pid {port} (nc)", ends_on=how)
+        chaos.restarts += 1
+        chaos.world.restart(f"r{chaos.restarts}", chaos.rng.choice(["Flush", "Full", "Emergency"]))
+
+
+@happening
 def supervisor(chaos: Chaos) -> None:
     scope = chaos.world.scope()
     match chaos.rng.randint(0, 4):

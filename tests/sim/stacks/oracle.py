@@ -510,7 +510,10 @@ class StackOracle(Oracle):
         )
 
     def _serves(self, stack: ServiceStack, name: str) -> bool:
-        """It runs, and answers if it has a probe."""
+        """It runs, and answers if it has a probe; or it has done what it was to do."""
+        told = stack.status.service(name)
+        if told is not None and told.state == "Completed":
+            return True
         scope = self._world.host.at((stack.metadata.namespace, stack.metadata.name))
         service = next((one for one in stack.spec.services if one.name == name), None)
         return scope.serves(name, probed=service is not None and readiness_of(service) is not None)

@@ -9,18 +9,9 @@ import pytest
 from tests.sim.stacks.scenarios import STORIES, play
 
 GOLDEN = Path(__file__).parent / "golden"
-KNOWN = dict.fromkeys(
-    ("deleted_and_created_while_the_operator_is_down", "gone_by_force", "gone_by_force_before_its_eyes"),
-    "shell/sweep.py asks its memory, not the scope, whether a stack's port is in use",
-)
-"""Stories that do not end well yet."""
-TOLD = [
-    pytest.param(name, marks=[pytest.mark.xfail(reason=KNOWN[name], strict=True)] if name in KNOWN else [])
-    for name in STORIES
-]
 
 
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("name", STORIES)
 def test_goes_as_it_always_went(name):
     log = play(name).story()
     path = GOLDEN / f"{name}.log"
@@ -29,17 +20,17 @@ def test_goes_as_it_always_went(name):
     assert log == path.read_text()
 
 
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("name", STORIES)
 def test_ends_well_in_another_order(name):
     play(name, 2)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("name", STORIES)
 @pytest.mark.parametrize("seed", range(3, 13))
 def test_ends_well_in_any_order(name, seed):
     play(name, seed)
 
 
 def test_every_log_has_its_story():
-    assert {path.stem for path in GOLDEN.glob("*.log")} == set(STORIES) - set(KNOWN)
+    assert {path.stem for path in GOLDEN.glob("*.log")} == set(STORIES)

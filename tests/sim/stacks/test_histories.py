@@ -7,7 +7,18 @@ import random
 import pytest
 from tests.sim.stacks.chaos import HAPPENINGS, Chaos
 
-LIKELY = ("work", "work", "work", "work_for_a_while", "work_for_a_while", "edit_services", "restart", "die")
+LIKELY = (
+    "stranger",
+    "stranger_and_flush",
+    "work",
+    "work",
+    "work",
+    "work_for_a_while",
+    "work_for_a_while",
+    "edit_services",
+    "restart",
+    "die",
+)
 FORWARD = sorted(set(HAPPENINGS) - {"back_up", "restore"})
 
 
@@ -56,7 +67,7 @@ SEEN = (
         "HeldLocally",
         "Completed",
         "StackStopped",
-        "StepFailed",
+        "FlushPorts Failed",
     ),
     *(
         "kill strangers",
