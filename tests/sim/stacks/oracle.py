@@ -126,8 +126,17 @@ class StackOracle(Oracle):
             raise OracleError(f"{what} is started in step {restart.status.step}")
         self._port_is_free(key, stack, spec)
         service = next(one for one in stack.spec.services if one.name == spec.name)
-        if late := [name for name in service.depends_on if not self._serves(stack, name)]:
+        if late := [name for name in service.depends_on if not self._is_up(stack, name)]:
             raise OracleError(f"{what} is started before {late}")
+
+    def _is_up(self, stack: ServiceStack, name: str) -> bool:
+        """It serves; or it runs and did when it was last asked."""
+        told, scope = (
+            stack.status.service(name),
+            self._world.host.at((stack.metadata.namespace, stack.metadata.name)),
+        )
+        asked = told is not None and told.ready and scope.serves(name, probed=False)
+        return asked or self._serves(stack, name)
 
     def _port_is_free(self, key: Key, stack: ServiceStack, spec: UnitSpec) -> None:
         if spec.port is None:
@@ -405,7 +414,7 @@ class StackOracle(Oracle):
                 if not any(u.port == port and u.state in LIVE for u in units):
                     yield f"port {port} is leased to {holder['name']}, which is gone"
         for key in self._world.host.known():
-            if self._world.api.get(STACKS, *key) is None and not self._world.host.at(key).living():
+            if self._world.api.get(STACKS, *key) is None and not self._world.host.at(key).peek_all():
                 yield f"the scope of {key[1]} is left, and its object is gone"
 
     def _stack(self, obj: Object) -> Iterator[str]:
