@@ -137,14 +137,9 @@ def test_a_killed_service_comes_back_alone(desk: Desk, names: list[str]):
 
 def test_one_that_fails_for_good_says_why(desk: Desk, names: list[str]):
     names.append("failing")
-    doomed = service(
-        desk.judge,
-        "doomed",
-        "Background",
-        program=FAILING,
-        restartPolicy={"policy": "Never"},
-        after=("fine",),
-    )
+    (port,) = free(desk, 1)  # Http: a Background one would count as up before it fails
+    never = {"restartPolicy": {"policy": "Never"}}
+    doomed = service(desk.judge, "doomed", "Http", port, program=FAILING, after=("fine",), **never)
     behind = service(desk.judge, "behind", "Background", after=("doomed",))
     desk.create("failing", [service(desk.judge, "fine", "Background"), doomed, behind])
     stack = desk.until("failing", lambda o: condition(o, "Stalled").get("status") == "True")
@@ -157,7 +152,7 @@ def test_one_that_fails_for_good_says_why(desk: Desk, names: list[str]):
     assert "doomed: ProcessFailed: " in condition(stack)["message"]
     assert "no licence found" in condition(stack)["message"]
     assert told(stack, "fine")["state"] == "Running"
-    eventually(lambda: told(desk.get("failing"), "behind")["reason"] == "DependencyNotReady")
+    desk.until("failing", lambda o: told(o, "behind")["reason"] == "DependencyNotReady")
     assert desk.starts("failing") == {"fine": 1, "doomed": 1}
     desk.edit("failing", "doomed", lambda x: x["program"].update(command=python(SERVER)))
     desk.running("failing")
