@@ -611,8 +611,10 @@ class Stage:
         try:
             for key in stacks.known():
                 scope = await stacks.open(key)
-                for unit in await scope.units():
-                    if unit.state not in GONE:
+                until = time.monotonic() + PATIENCE
+                while living := [unit for unit in await scope.units() if unit.state not in GONE]:
+                    assert time.monotonic() < until, f"units of {key} do not end: {living}"
+                    for unit in living:  # a new supervisord may be about to have them again
                         await scope.stop(unit.name, grace_seconds=0, force=True)
                 await stacks.remove(key)
         finally:
