@@ -289,3 +289,34 @@ async def test_scopes_do_not_own_each_other(place, adopted):
     await inner.shut_down_scope(True)
     await inner.close()
     assert proc.look(bot) is None
+
+
+async def test_what_finishes_a_stop_spares_what_was_started_since(place, monkeypatch):
+    """The rest of a stop is looked for in the background; a start may come before it is ended."""
+    await place.running()
+    stopper, unit = place.runtime._stopper, place.runtime._dir.unit(BOT)
+    with monkeypatch.context() as later:
+        later.setattr(stopper, "finish", lambda *_: None)
+        await place.runtime.stop(BOT, grace_seconds=5)
+        await place.until(BOT, UnitState.EXITED)
+    look = stopper.members
+
+    async def too_late(unit):
+        monkeypatch.setattr(stopper, "members", look)
+        await place.runtime.start(place.spec(attempt=2, paused=True))
+        await place.until(BOT, UnitState.HELD)
+        return await look(unit)
+
+    monkeypatch.setattr(stopper, "members", too_late)
+    finishing = asyncio.create_task(stopper._finish(unit, 5.0))
+    held = await place.until(BOT, UnitState.HELD)
+    await place.runtime.resume(BOT)
+    running = await place.until(BOT, UnitState.RUNNING)
+    assert running.leader == held.leader
+    await asyncio.wait_for(finishing, 5)
+
+
+async def test_a_forced_stop_leaves_no_time_to_end_by_itself(place):
+    await place.running()
+    await place.runtime.stop(BOT, grace_seconds=5, force=True)
+    assert (await place.until(BOT, UnitState.EXITED)).exit.signal == signal.SIGKILL

@@ -53,12 +53,14 @@ class ProcessRuntime:
         self._scans = Scans(home_id)
         self._observer = Observer(self._scope, self._scans)
         self._watch = Watch(self._scope, self._dir.unit_names, self._ended, self._reattach)
-        self._stopper = Stopper(self._scope, self._scans, self._observer, self._watch.tell)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._stopper = Stopper(
+            self._scope, self._scans, self._observer, self._watch.tell, lambda name: self._locks[name]
+        )
         self._pauser = Pauser(self._observer, self._stopper)
         self._batcher = Batcher(self._scope.supervisor, self._repair)
         self._rotator = Rotator(self._dir)
         self._strays = StrayKeeper(self._dir, self._scans, self._observer)
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     # -- life ------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from mainstay.runtime import effects
 from mainstay.runtime.base import ProcessId, RuntimeUnavailableError
 from mainstay.runtime.process import members, proc, rpc
+from mainstay.runtime.process.members import Scan
 from mainstay.runtime.process.observe import Observer, Scans
 from mainstay.runtime.process.scope import Scope
 from mainstay.runtime.process.unitdir import UnitDir
@@ -50,8 +51,15 @@ class Stopper:
     """Ends units of one scope."""
 
     def __init__(
-        self, scope: Scope, scans: Scans, observer: Observer, changed: Callable[[str], None]
+        self,
+        scope: Scope,
+        scans: Scans,
+        observer: Observer,
+        changed: Callable[[str], None],
+        lock: Callable[[str], asyncio.Lock],
     ) -> None:
+        """`lock` gives the lock of a unit that its start and stop hold, who calls `stop` holds it already."""
+        self._lock = lock
         self._scope = scope
         self._scans = scans
         self._observer = observer
@@ -65,7 +73,7 @@ class Stopper:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def members(self, unit: UnitDir) -> tuple[members.Scan, set[ProcessId]]:
+    async def members(self, unit: UnitDir) -> tuple[Scan, set[ProcessId]]:
         """Every member now, the fence included; those that only descent proves are remembered."""
         scan = await self._scans.fresh()
         leader = self._observer.files(unit).leader
@@ -75,6 +83,9 @@ class Stopper:
         """Begin to stop; see Runtime.stop."""
         marker = await asyncio.to_thread(unit.begin_stop, grace, deleting=deleting)
         _, found = await self.members(unit)
+        if force:
+            for one in found:
+                proc.send(one, signal.SIGSTOP)  # supervisord has to be told before the KILL, and would TERM
         supervised = await self._tell_supervisord(unit.name)
         if force:
             await self._kill_all(unit)
@@ -135,18 +146,33 @@ class Stopper:
                     continue
             if not rest:
                 break
-            if marker is not None and rest & {scan.process(pid) for pid in scan.fences}:
-                await self._tell_supervisord(unit.name)  # else it would start one fence after another
-            for one in rest:
-                if proc.boottime() > since + grace:
-                    proc.send(one, signal.SIGKILL)
-                elif one not in told:
-                    told.add(one)
-                    proc.send(one, signal.SIGTERM)
-                    proc.send(one, signal.SIGCONT)
+            async with self._lock(unit.name):
+                if marker is not None and not unit.marked("stop"):
+                    break  # it was started since, and `rest` may be that
+                await self._end(unit, scan, rest, told, stopping=marker is not None, until=since + grace)
             await asyncio.sleep(pause)
             pause = min(0.1, pause * 2)
         self._changed(unit.name)
+
+    async def _end(
+        self,
+        unit: UnitDir,
+        scan: Scan,
+        rest: set[ProcessId],
+        told: set[ProcessId],
+        *,
+        stopping: bool,
+        until: float,
+    ) -> None:
+        if stopping and rest & {scan.process(pid) for pid in scan.fences}:
+            await self._tell_supervisord(unit.name)  # else it would start one fence after another
+        for one in rest:
+            if proc.boottime() > until:
+                proc.send(one, signal.SIGKILL)
+            elif one not in told:
+                told.add(one)
+                proc.send(one, signal.SIGTERM)
+                proc.send(one, signal.SIGCONT)
 
     async def _kill_all(self, unit: UnitDir) -> None:
         """KILL every member, looking again until there is none: one may have forked meanwhile."""
