@@ -48,6 +48,14 @@ class TestRuntime:
         assert seen.exit is None
         assert seen.defined
 
+    async def test_its_own_grace_is_told_for_as_long_as_it_is_there(self, place):
+        assert (await place.runtime.observe(BOT)).grace_seconds is None
+        await place.running(grace_seconds=0.5)
+        assert (await place.runtime.observe(BOT)).grace_seconds == 0.5
+        await place.runtime.stop(BOT, grace_seconds=5)
+        assert (await place.until(BOT, UnitState.EXITED)).grace_seconds == 0.5
+        assert [one.grace_seconds for one in await place.runtime.units()] == [0.5]
+
     async def test_start_twice_is_start_once(self, place):
         first = await place.running()
         await asyncio.gather(*(place.runtime.start(place.spec()) for _ in range(5)))

@@ -95,6 +95,7 @@ class Unit:
     pause_marked: bool = False  # a pause was begun that nobody has lifted, whatever came of it
     held_locally: bool = False  # braked by `mainstay stop --offline`
     deletion_witnessed: bool = False  # its owner's deletion was seen, so that a sweep may finish it
+    grace_seconds: float | None = None  # as it was declared; None when nothing tells
     defined: bool = True  # its files and the supervisor's program are as `start` left them
     outcome: Outcome | None = (
         None  # of a task's latest attempt; None while it runs, and when its end was lost
@@ -144,7 +145,7 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True)
 class PortHolder:
-    """A process that listens on an assigned port, or a socket whose process could not be seen."""
+    """A process that listens on an assigned port, or a socket whose process could not be seen, or of nobody."""
 
     port: int
     words: str  # who, for people: pid 812 (nginx); uid 1001, pid unknown; a socket that is bound but does not listen
@@ -153,6 +154,7 @@ class PortHolder:
     protected: str = (
         ""  # of others: why it is never ended, "it is part of Mainstay"; empty for a mere stranger
     )
+    passing: bool = False  # it goes by itself within a minute: closed connections, which the kernel keeps
 
     @property
     def stranger(self) -> bool:
@@ -162,7 +164,7 @@ class PortHolder:
     @property
     def endable(self) -> bool:
         """A flush that a user asked for may end it."""
-        return self.stranger and self.process is not None and not self.protected
+        return self.stranger and self.process is not None and not self.protected and not self.passing
 
 
 @dataclass(frozen=True, slots=True)

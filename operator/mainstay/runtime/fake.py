@@ -172,6 +172,7 @@ class FakeRuntime:
             pause_marked=record.paused,
             held_locally=record.held,
             deletion_witnessed=record.deleting,
+            grace_seconds=spec.grace_seconds,
             defined=record.defined,
         )
 

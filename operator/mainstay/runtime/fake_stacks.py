@@ -33,6 +33,7 @@ class _Stranger:
     who: str
     ends_on: str | None
     protected: str
+    passing: bool
     process: ProcessId | None
 
 
@@ -60,17 +61,18 @@ class FakeStackRuntime(FakeRuntime):
         ends_on: str | None = "TERM",
         protected: str = "",
         hidden: bool = False,
+        passing: bool = False,
     ) -> None:
         """One more stranger listens on this port; `who` None: no stranger does any longer.
 
         It ends on TERM or KILL, on KILL only, or (None) never, as another user's process; `hidden`: only its
-        socket can be seen.
+        socket can be seen; `passing`: closed connections of nobody, which `occupy(port, None)` lets go.
         """
         if who is None:
             self._strangers = [one for one in self._strangers if one.port != port]
         else:
-            process = None if hidden else self._process()
-            self._strangers.append(_Stranger(port, who, ends_on, protected, process))
+            process = None if hidden or passing else self._process()
+            self._strangers.append(_Stranger(port, who, ends_on, protected, passing, process))
         super().occupy(port, who or next((one.who for one in self._strangers if one.port == port), None))
 
     def listens_on(self, unit: str, port: int | None) -> None:
@@ -137,7 +139,7 @@ class FakeStackRuntime(FakeRuntime):
         self._check()
         wanted = set(ports)
         found = [
-            PortHolder(one.port, one.who, one.process, protected=one.protected)
+            PortHolder(one.port, one.who, one.process, protected=one.protected, passing=one.passing)
             for one in self._strangers
             if one.port in wanted
         ]

@@ -90,6 +90,18 @@ def adopted(port, leader):
     return len(who) == 1 and (seen := proc.look(*who)) is not None and seen.parent == leader.pid
 
 
+def served_once(*, reuse=False):
+    """A port on which nobody listens any more, and whose one connection the kernel still keeps."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        with socket.create_connection(server.getsockname()) as client:
+            server.accept()[0].close()
+            client.recv(1)
+        return server.getsockname()[1]
+
+
 async def dead(*strangers):
     await eventually(lambda: not any(one.lives() for one in strangers))
 
@@ -136,6 +148,27 @@ class TestWho:
             assert holder.words == "a socket that is bound but does not listen"
             assert not holder.endable
             await place.runtime.end_holders([port], force=True)
+
+    async def test_closed_connections_that_the_kernel_keeps(self, place):
+        """Of a server that listened without SO_REUSEADDR, and closed first."""
+        port, other = served_once(), free_port()
+        (holder,) = await place.runtime.holders([port, other])
+        assert (holder.port, holder.process, holder.passing) == (port, None, True)
+        assert holder.words == "closed connections, which the kernel keeps for up to a minute (TIME_WAIT)"
+        assert holder.stranger
+        assert not holder.endable
+        await place.runtime.end_holders([port], force=True)
+
+    async def test_closed_connections_that_are_in_nobodys_way(self, place):
+        port = served_once(reuse=True)
+        assert ports.closed([port]) == {port}
+        assert await place.runtime.holders([port]) == []
+
+    async def test_who_listens_hides_closed_connections(self, place):
+        port = served_once(reuse=True)
+        stranger = await place.occupy(port)
+        (holder,) = await place.runtime.holders([port])
+        assert (holder.process.pid, holder.passing) == (stranger.pid, False)
 
     async def test_a_program_that_is_about_to_listen_is_not_disturbed(self, place, monkeypatch):
         port = free_port()

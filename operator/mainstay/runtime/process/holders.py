@@ -22,6 +22,7 @@ Owned = tuple[ProcessId, str]  # a process and the unit of this stack it belongs
 LOOKS = 3  # for who has a socket, while it is there
 ENDING_SECONDS = 0.02  # for the socket of a process that is ending to go
 BOUND = "a socket that is bound but does not listen"
+CLOSED = "closed connections, which the kernel keeps for up to a minute (TIME_WAIT)"
 
 
 class Holders:
@@ -42,7 +43,12 @@ class Holders:
         known = self._known(listeners, leaders) if listeners else {}
         found = await self._holders(listeners, known)
         silent = wanted - {one.port for one in listeners} - self._executing(wanted, leaders)
-        found += [PortHolder(port, BOUND) for port in silent if not tcp.bindable(port, listen=False)]
+        taken = {port for port in silent if not tcp.bindable(port, listen=False)}
+        closed = tcp.closed(taken) if taken else set()
+        found += [
+            PortHolder(port, CLOSED, passing=True) if port in closed else PortHolder(port, BOUND)
+            for port in taken
+        ]
         return sorted(found, key=_order)
 
     async def end(self, ports: Collection[int], *, force: bool) -> None:

@@ -170,6 +170,7 @@ class Observer:
             pause_marked=files.paused is not None,
             held_locally=files.held,
             deletion_witnessed=files.stop is not None and files.stop.deleting,
+            grace_seconds=None if files.spec is None else files.spec.grace,
             defined=self._defined(unit, files),
         )
 
@@ -285,6 +286,7 @@ class Observer:
             pause_marked=files.paused is not None,
             held_locally=files.held,
             deletion_witnessed=files.stop is not None and files.stop.deleting,
+            grace_seconds=None if files.spec is None else files.spec.grace,
             defined=self._defined(unit, files),
         )
 

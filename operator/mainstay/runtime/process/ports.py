@@ -11,13 +11,13 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mainstay.runtime.process import proc, sockdiag
 
-LISTEN = b"0A"
+LISTEN, TIME_WAIT = b"0A", b"06"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,20 @@ def _printable(packed: bytes) -> str:
 
 def _from_proc(ports: frozenset[int] | None) -> list[Listener]:
     """The same where there is no netlink."""
-    wanted = None if ports is None else {b"%04X" % port for port in ports}
-    found = []
+    return [
+        Listener(port, _address(address), int(fields[9]), int(fields[7]))
+        for port, address, fields in _rows(LISTEN)
+        if ports is None or port in ports
+    ]
+
+
+def closed(ports: Collection[int]) -> set[int]:
+    """Those of these ports of which the kernel still keeps closed connections (TIME_WAIT)."""
+    return {port for port, _, _ in _rows(TIME_WAIT) if port in ports}
+
+
+def _rows(state: bytes) -> Iterator[tuple[int, bytes, list[bytes]]]:
+    """(local port, local address, all fields) of every socket in this state."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             raw = Path(table).read_bytes()  # in many reads: the kernel answers a page at a time
@@ -64,12 +76,9 @@ def _from_proc(ports: frozenset[int] | None) -> list[Listener]:
             continue
         for line in raw.splitlines()[1:]:
             fields = line.split(None, 10)
-            if len(fields) < 10 or fields[3] != LISTEN:
-                continue
-            address, _, port = fields[1].partition(b":")
-            if wanted is None or port in wanted:
-                found.append(Listener(int(port, 16), _address(address), int(fields[9]), int(fields[7])))
-    return found
+            if len(fields) >= 10 and fields[3] == state:
+                address, _, port = fields[1].partition(b":")
+                yield int(port, 16), address, fields
 
 
 def sockets_of(pid: int) -> set[int]:
