@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Optional, TypeVar
+from typing import Annotated, Any, NoReturn, Optional, TypeVar
 
 import typer
 import yaml
@@ -16,6 +16,7 @@ from mainstay.cli.answersecret import Stored, every_one, prompt, required_only, 
 from mainstay.cli.cluster import Target, call, get
 from mainstay.cli.console import fail, note, out
 from mainstay.cli.jobs import Asked, asks, follow_all, is_over, phase_of, status_of
+from mainstay.cli.meant import job_or
 from mainstay.cli.names import Kind, Ref, ref
 from mainstay.cli.options import (
     ContextOption,
@@ -103,15 +104,15 @@ def input_(
     Secret of the job; the job itself only refers to it.
     """
     target = target_of(home, namespace, kubeconfig, context)
-    one = ref(name)
-    if one.kind is not Kind.JOB:
-        words = f"input is for jobs: write job/{one.name}"
-        if one.kind is Kind.BATCH:
-            words += f"-JOB; which of them wait: {target.say(f'status {one}')}"
-        fail(words)
+    told = ref(name)
+    if told.kind is not Kind.JOB and "/" in name:
+        _no_job(target, told)
     given = _given(file, fields or [], secrets or [])
 
     async def work(kube: Kube) -> None:
+        one = told if "/" in name else await job_or(kube, target, name)
+        if one.kind is not Kind.JOB:
+            _no_job(target, one)
         job = await get(kube, target, one)
         if step is None:
             if not given.nothing:
@@ -126,6 +127,13 @@ def input_(
             await follow_all(kube, target, [Asked.of(changed)], timeout)
 
     call(target, work)
+
+
+def _no_job(target: Target, one: Ref) -> NoReturn:
+    words = f"input is for jobs: write job/{one.name}"
+    if one.kind is Kind.BATCH:
+        words += f"-JOB; which of them wait: {target.say(f'status {one}')}"
+    fail(words)
 
 
 # -- what is asked

@@ -7,16 +7,18 @@ from typing import Annotated, Optional
 import typer
 
 from mainstay.cli.cluster import Target, this_machine
-from mainstay.cli.console import fail, note, out
+from mainstay.cli.console import fail, misuse, note, out
 from mainstay.cli.names import Kind
 from mainstay.cli.options import (
     ContextOption,
     DryRunOption,
+    DryRunOutputOption,
     HomeOption,
     KubeconfigOption,
     NamespaceOption,
     TimeoutOption,
     WaitOption,
+    dry,
     home_of,
     target_of,
 )
@@ -55,20 +57,22 @@ def stop(
     wait: WaitOption = True,
     timeout: TimeoutOption = 60,
     dry_run: DryRunOption = False,
+    output: DryRunOutputOption = None,
     home: HomeOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
     """Stop runs and stacks (spec.state: Stopped); their definition, data and run id stay. With --offline: the brake."""
+    dry_run = dry(dry_run, output)
     if everything and not offline:
-        fail("--all goes with --offline; without it, name what to stop")
+        misuse("--all goes with --offline; without it, name what to stop")
     if not offline:
         if not names:
-            fail("name at least one run or stack, for example: mainstay stop my-bot")
+            misuse("name at least one run or stack, for example: mainstay stop my-bot")
         _online(target_of(home, namespace, kubeconfig, context), names, wait, timeout, dry_run)
         return
     if dry_run:
-        fail("--dry-run doesn't go with --offline: the brake is no change of an object")
+        misuse("--dry-run doesn't go with --offline: the brake is no change of an object")
     from mainstay.cli import braked
     from mainstay.runtime.process import brake
 
@@ -85,8 +89,9 @@ def stop(
 
 
 def _online(target: Target, names: list[str], wait: bool, timeout: float, dry_run: bool) -> None:
+    from mainstay.cli.meant import meant
     from mainstay.cli.stacklogs import split
-    from mainstay.cli.stacks import set_stack_state, settle
+    from mainstay.cli.stacks import set_stack_state
 
     for name in names:
         stack, service = split(name)
@@ -95,7 +100,7 @@ def _online(target: Target, names: list[str], wait: bool, timeout: float, dry_ru
                 f"{name}: a stack is stopped as a whole: {target.say(f'stop {stack}')}\n"
                 f"  mainstay stop --offline {name}   holds one service of it, until `mainstay release {name}`"
             )
-    wanted = settle(target, names, "stop")
+    wanted = [one.ref for one in meant(target, names, "stop")]
     if bots := [one.name for one in wanted if one.kind is Kind.RUN]:
         set_state(target, bots, "Stopped", wait, timeout, dry_run)
     if stacks := [one.name for one in wanted if one.kind is Kind.STACK]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mainstay.cli.console import fail
+from mainstay.cli.console import fail, misuse
 from mainstay.cli.home import Home
 from mainstay.cli.names import WORK, Kind, ref
 from mainstay.cli.stacklogs import split
@@ -36,7 +36,7 @@ def units(
         tasks = [Braked(JOBS, unit, unit) for unit in _tasks(home.root, stop=stop)]
         return [*(Braked(RUNS, unit, unit) for unit in _runs(home.root)), *stacks, *tasks]
     if not names:
-        fail("name at least one run or stack, or say --all")
+        misuse("name at least one run or stack, or say --all")
     return list(dict.fromkeys(one for name in names for one in _named(home, name, namespace, stop=stop)))
 
 

@@ -38,6 +38,8 @@ err = Speaker(stderr=True, highlight=False, soft_wrap=True)
 
 NEXT, MESSAGE = "NEXT", "MESSAGE"
 GAP = 3
+USAGE = 2
+"""Exit code of wrong usage."""
 BELOW = "    "
 LEAST_MESSAGE = 24
 """Columns that a message needs beside the rest of its row."""
@@ -47,6 +49,11 @@ def fail(message: str, code: int = 1) -> NoReturn:
     """End the command: what went wrong and what to do, on standard error."""
     err.print(Text("error: ", style="bold red") + Text(message))
     raise typer.Exit(code)
+
+
+def misuse(message: str) -> NoReturn:
+    """End the command: it was said in a way that means nothing, whatever there is."""
+    fail(message, USAGE)
 
 
 def note(message: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mainstay.cli.console import fail, out
+from mainstay.cli.console import out
 from mainstay.cli.options import (
     ContextOption,
     HomeOption,
@@ -39,8 +39,6 @@ def doctor(
     context: ContextOption = None,
 ) -> None:
     """Check everything: control plane, operator, supervisors, objects, units, ports, disk. Exit code 1 if something is wrong."""
-    if output not in (None, "json", "yaml"):
-        fail(f"-o {output}: json or yaml")
     target = target_of(home, namespace, kubeconfig, context)
     from mainstay.cli import checks, examination
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -13,15 +14,18 @@ from mainstay.api.meta import API_VERSION
 from mainstay.cli.cluster import Target, call, get
 from mainstay.cli.console import fail, note, out
 from mainstay.cli.jobs import POLL_SECONDS, Asked, batch_of, follow, is_over, phase_of, trouble
+from mainstay.cli.meant import Meant, job_or
 from mainstay.cli.names import Kind, Ref, refs
 from mainstay.cli.options import (
     ContextOption,
     DryRunOption,
+    DryRunOutputOption,
     HomeOption,
     KubeconfigOption,
     NamespaceOption,
     NoTimeoutOption,
     NoWaitOption,
+    dry,
     target_of,
 )
 from mainstay.cli.words import print_yaml
@@ -38,24 +42,33 @@ def cancel(
     wait: NoWaitOption = False,
     timeout: NoTimeoutOption = None,
     dry_run: DryRunOption = False,
+    output: DryRunOutputOption = None,
     home: HomeOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
     """Cancel jobs and batches for good (spec.state: Cancelled): what runs is stopped, nothing can resume it."""
-    wanted = refs(names)
-    for one in wanted:
-        if one.kind is Kind.RUN:
-            fail(
-                f"cancel is for jobs and batches; `mainstay stop {one.name}` stops a run, job/{one.name} is a job"
-            )
     target = target_of(home, namespace, kubeconfig, context)
+    dry_run = dry(dry_run, output)
 
-    async def work(kube: Kube) -> list[str]:
-        found = [(one, await get(kube, target, one)) for one in wanted]
-        return [f"{one} ({phase_of(obj)})" for one, obj in found if not is_over(obj)]
+    async def work(kube: Kube) -> list[tuple[Ref, Object]]:
+        wanted = [
+            one if one.kind is not Kind.RUN or "/" in name else await job_or(kube, target, name)
+            for name in dict.fromkeys(names)
+            for one in refs([name])
+        ]
+        for one in wanted:
+            if one.kind is Kind.RUN:
+                fail(
+                    f"cancel is for jobs and batches; `mainstay stop {one.name}` stops a run, "
+                    f"job/{one.name} is a job"
+                )
+        return [(one, await get(kube, target, one)) for one in dict.fromkeys(wanted)]
 
-    if not dry_run and not yes and (left := call(target, work)):
+    found = call(target, work)
+    wanted = [one for one, _ in found]
+    left = [f"{one} ({phase_of(obj)})" for one, obj in found if not is_over(obj)]
+    if not dry_run and not yes and left:
         if not sys.stdin.isatty():
             fail(f"cancelling is final; say --yes to cancel {', '.join(left)}")
         typer.confirm(f"Cancel {', '.join(left)} for good?", abort=True, err=True)
@@ -69,11 +82,13 @@ def set_job_state(
 
     async def work(kube: Kube) -> None:
         problems = []
-        for one in wanted:
-            obj = await get(kube, target, one)
+        found = [(one, await get(kube, target, one)) for one in wanted]
+        for one, obj in found:
             if why := _never(target, one, obj, state):
                 fail(why)
-            if is_over(obj):
+        for one, obj in found:
+            asked = (obj["spec"].get("state") or "Running") == state
+            if is_over(obj) or (asked and phase_of(obj) == state and not dry_run):
                 note(f"{one} is {phase_of(obj)} already")
                 continue
             changed = await _set(kube, target, one, state, dry_run)
@@ -83,6 +98,13 @@ def set_job_state(
             fail("\n".join(told))
 
     call(target, work)
+
+
+def refuse_never(target: Target, found: Sequence[Meant], state: str) -> None:
+    """End the command where this can't be asked of one of the jobs and batches."""
+    for one in found:
+        if one.ref.kind in (Kind.JOB, Kind.BATCH) and (why := _never(target, one.ref, one.obj, state)):
+            fail(why)
 
 
 def _never(target: Target, one: Ref, obj: Object, state: str) -> str | None:

@@ -12,7 +12,7 @@ import typer
 
 from mainstay.cli import stacklogs
 from mainstay.cli.cluster import Target, this_machine
-from mainstay.cli.console import fail, note
+from mainstay.cli.console import fail, misuse, note
 from mainstay.cli.home import Home
 from mainstay.cli.names import WORK, Kind, Ref, ref
 from mainstay.cli.options import ContextOption, HomeOption, KubeconfigOption, NamespaceOption, home_of
@@ -82,7 +82,7 @@ def logs(
         _supervisor(place, namespace, name, lines, follow=follow)
         return
     if name is None:
-        fail("name what to read the logs of: a run, job/NAME or stack/NAME")
+        misuse("name what to read the logs of: a run, job/NAME or stack/NAME")
     name, service = stacklogs.split(name)
     if service is not None and part is not None:
         fail(f"one service: {service} or {part}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NoReturn
 
-from mainstay.cli.console import fail
+from mainstay.cli.console import fail, misuse
 from mainstay.shell.kube import BATCHES, JOBS, LIBRARIES, RESTARTS, RUNS, STACKS, STRATEGIES
 
 
@@ -36,6 +36,11 @@ _WORDS = {word: kind for kind in Kind for word in (kind.word, kind.short, kind.p
     "libraries": Kind.LIBRARY,
     "stacks": Kind.STACK,
 }
+_KUBERNETES = (
+    "pod", "pods", "po", "deployment", "deployments", "deploy", "service", "services", "svc", "configmap", "cm",
+    "secret", "secrets", "namespace", "ns", "node", "nodes", "statefulset", "sts", "daemonset", "ds", "cronjob",
+)  # fmt: skip
+"""Kinds that people know from elsewhere: no names of stacks."""
 WORK = (Kind.RUN, Kind.JOB, Kind.BATCH)
 """What is started, stopped and read the logs of."""
 
@@ -65,12 +70,14 @@ def ref(name: str, kinds: Sequence[Kind] = WORK) -> Ref:
     kind = _WORDS.get(word.lower().partition(".")[0]) if slash else Kind.RUN
     told = ", ".join(f"{one.word}/NAME" for one in kinds)
     if kind is None:
-        fail(f"{name}: no kind that Mainstay knows; write NAME or {told}")
+        of_stack = Kind.STACK in kinds and name.count("/") == 1 and bare and word.lower() not in _KUBERNETES
+        near = f"did you mean stack/{name}? Otherwise" if of_stack else "no kind that Mainstay knows;"
+        misuse(f"{name}: {near} write NAME or {told}")
     if kind not in kinds:
         words = f"`mainstay status {kind.word}/{bare or 'NAME'}` shows a {kind.told}"
         fail(f"{name}: this command is for {told}; {words}")
     if not bare:
-        fail(f"{name}: a name is missing after the slash, as in {kind.word}/my-{kind.word}")
+        misuse(f"{name}: a name is missing after the slash, as in {kind.word}/my-{kind.word}")
     return Ref(kind, bare)
 
 

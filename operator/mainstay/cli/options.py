@@ -8,8 +8,9 @@ import typer
 
 from mainstay.cli import called
 from mainstay.cli.cluster import Target
-from mainstay.cli.console import fail
+from mainstay.cli.console import fail, misuse
 from mainstay.cli.home import Home, HomeError
+from mainstay.cli.words import FORM
 
 HomeOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads it at run time
@@ -64,10 +65,38 @@ DryRunOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _form(value: str | None) -> str | None:
+    if value not in (None, "json", "yaml"):
+        misuse(f"--output {value} is unknown; it is json or yaml")
+    return value
+
+
 OutputOption = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--output", "-o", help="json or yaml instead of a table.", show_default=False),
+    typer.Option(
+        "--output", "-o", help="json or yaml instead of a table.", show_default=False, callback=_form
+    ),
 ]
+DryRunOutputOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--output",
+        "-o",
+        help="With --dry-run: yaml or json. Default: yaml.",
+        show_default=False,
+        callback=_form,
+    ),
+]
+
+
+def dry(dry_run: bool, output: str | None) -> bool:
+    """Take in how --dry-run prints, and return `dry_run`; ends the command for a form without it."""
+    if output is not None and not dry_run:
+        misuse("--output goes with --dry-run: it says how the object is printed")
+    FORM.set(output)
+    return dry_run
 
 
 def home_of(explicit: str | None) -> Home:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from mainstay.api.servicestack import PortState
 from mainstay.cli.cluster import Target, call, everything
-from mainstay.cli.console import Rows, fail, note, out, show, table
+from mainstay.cli.console import Rows, note, out, show, table
 from mainstay.cli.options import (
     AllNamespacesOption,
     ContextOption,
@@ -39,8 +39,6 @@ def ports(
     context: ContextOption = None,
 ) -> None:
     """Show every leased or assigned port: its holder, who listens on it now, and each pool's free ports."""
-    if output not in (None, "json", "yaml"):
-        fail(f"-o {output}: json or yaml")
     target = target_of(home, namespace, kubeconfig, context)
     objects = call(target, gather)
     rows = ports_of(objects, target)

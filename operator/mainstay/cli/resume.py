@@ -9,7 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from mainstay.cli.cluster import Target, call, get
-from mainstay.cli.console import fail, note, out
+from mainstay.cli.console import fail, misuse, note, out
 from mainstay.cli.jobs import (
     AT_ONCE,
     Asked,
@@ -21,6 +21,7 @@ from mainstay.cli.jobs import (
     no_resume,
     phase_of,
 )
+from mainstay.cli.meant import meant
 from mainstay.cli.names import Kind, Ref
 from mainstay.cli.options import (
     ContextOption,
@@ -31,8 +32,7 @@ from mainstay.cli.options import (
     NoTimeoutOption,
     target_of,
 )
-from mainstay.cli.stacks import parse, settle
-from mainstay.cli.verbs import set_state
+from mainstay.cli.verbs import refuse_held, set_state
 from mainstay.shell.kube import BATCHES, ApiError, Kube, Object, path
 
 RUN_SECONDS = 60.0
@@ -78,8 +78,13 @@ def resume(
     A job (raises spec.resumeNonce) repeats nothing that is completed; --dry-run tells what would run again.
     """
     target = target_of(home, namespace, kubeconfig, context)
-    _options_fit(_by_kind(parse(names, "resume")), tasks, jobs)
-    by_kind = _by_kind(settle(target, names, "resume"))
+    found = meant(target, names, "resume")
+    by_kind = _by_kind([one.ref for one in found])
+    _options_fit(by_kind, tasks, jobs)
+    refuse_held(target, found)
+    for one in found:
+        if one.ref.kind is Kind.JOB and (why := no_resume(target, one.obj)) is not None:
+            fail(why)
     if bots := [one.name for one in by_kind[Kind.RUN]]:
         seconds = RUN_SECONDS if timeout is None else timeout
         set_state(target, bots, "Running", wait is not False, seconds, dry_run)
@@ -98,9 +103,9 @@ def _by_kind(wanted: list[Ref]) -> dict[Kind, list[Ref]]:
 
 def _options_fit(by_kind: dict[Kind, list[Ref]], tasks: str | None, jobs: str | None) -> None:
     if tasks is not None and (len(by_kind[Kind.JOB]) != 1 or by_kind[Kind.BATCH]):
-        fail("--tasks goes with one job, as in: mainstay resume job/NAME --tasks a,b")
+        misuse("--tasks goes with one job, as in: mainstay resume job/NAME --tasks a,b")
     if jobs is not None and (len(by_kind[Kind.BATCH]) != 1 or by_kind[Kind.JOB]):
-        fail("--jobs goes with one batch, as in: mainstay resume batch/NAME --jobs a,b")
+        misuse("--jobs goes with one batch, as in: mainstay resume batch/NAME --jobs a,b")
 
 
 def _list(text: str | None) -> list[str]:

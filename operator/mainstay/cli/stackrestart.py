@@ -14,8 +14,9 @@ from rich.text import Text
 
 from mainstay.api.meta import API_VERSION, NAME_MAX
 from mainstay.cli.cluster import Target, call
-from mainstay.cli.console import err, fail, note, out, show
+from mainstay.cli.console import err, fail, misuse, note, out, show
 from mainstay.cli.health import operator_trouble
+from mainstay.cli.meant import MODES
 from mainstay.cli.restartstate import (
     OVER,
     detail_line,
@@ -33,15 +34,6 @@ from mainstay.cli.stacks import the_stack
 from mainstay.cli.words import lasted, one_line, print_yaml
 from mainstay.shell.kube import RESTARTS, STACKS, ApiError, Kube, Object, path
 
-MODES = {
-    "full": "Full",
-    "quick": "Quick",
-    "emergency": "Emergency",
-    "flush": "Flush",
-    "master": "Full",
-    "force": "Emergency",
-}
-"""What --mode takes, and what it is called in the API; the last two are older words for the same."""
 POLL_SECONDS = 0.2
 QUIET_SECONDS = 5.0
 """How long nothing may happen before it is asked whether the operator works."""
@@ -68,13 +60,13 @@ def mode(word: str) -> str:
     """Read --mode; ends the command if it is none."""
     found = MODES.get(word.lower())
     if found is None:
-        fail(f"--mode {word}: full, quick, emergency or flush")
+        misuse(f"--mode {word} is unknown; it is full, quick, emergency or flush")
     return found
 
 
 def restart_name(stack: str, mode: str, at: datetime, again: int = 1) -> str:
-    """STACK-MODE-TIME; the stack's part is cut where the whole is too long for a name."""
-    tail = f"-{mode.lower()}-{at:%Y%m%d-%H%M%S}" + (f"-{again}" if again > 1 else "")
+    """STACK-TIME-MODE, so that they sort by time; the stack's part is cut where the whole is too long for a name."""
+    tail = f"-{at:%Y%m%d-%H%M%S}-{mode.lower()}" + (f"-{again}" if again > 1 else "")
     return stack[: NAME_MAX - len(tail)].rstrip("-.") + tail
 
 
@@ -84,7 +76,7 @@ def restart_stack(target: Target, name: str | None, wish: Wish) -> None:
 
     async def work(kube: Kube) -> str | None:
         stack = await the_stack(kube, target, name, wish.verb)
-        _possible(target, stack, wish)
+        possible(target, stack, wish)
         at = datetime.now(UTC)
         if wish.dry_run:
             print_yaml({"apiVersion": API_VERSION, "kind": "StackRestart", **_body(target, stack, wish, at)})
@@ -105,7 +97,8 @@ def restart_stack(target: Target, name: str | None, wish: Wish) -> None:
         note(
             f"\n{restart} goes on by itself.\n"
             f"  {target.say(f'status srestart/{restart}')}   shows how far it is\n"
-            f"  kubectl get srestart {restart}{_where(target)} -w   follows it"
+            f"  kubectl get srestart {restart}{_where(target)} -w   follows it\n"
+            f"  kubectl delete srestart {restart}{_where(target)}   gives it up; the stack then goes on as declared"
         )
         raise typer.Exit(INTERRUPTED) from None
 
@@ -114,7 +107,8 @@ def _where(target: Target) -> str:
     return f" -n {target.namespace}" if target.namespace != "default" else ""
 
 
-def _possible(target: Target, stack: Object, wish: Wish) -> None:
+def possible(target: Target, stack: Object, wish: Wish) -> None:
+    """End the command where there is nothing to restart."""
     name = stack["metadata"]["name"]
     if stack["metadata"].get("deletionTimestamp"):
         fail(f"stack/{name} is being deleted")
@@ -183,7 +177,7 @@ class Follower:
                 obj = await self.kube.get(path(RESTARTS, self.target.namespace, self.name))
                 now = time.monotonic()
                 if obj is None or obj["metadata"]["uid"] != self.made["metadata"]["uid"]:
-                    return f"{self.name} was deleted while it was waited for" + self._ways()
+                    return f"{self.name} was deleted while it was waited for" + self._ways(of_restart=False)
                 if obj.get("status") != self.seen:
                     self.seen, self.quiet_since = obj.get("status"), now
                 self._tell_steps(obj)

@@ -12,6 +12,7 @@ from mainstay.cli.console import fail, note, out
 from mainstay.cli.health import operator_trouble
 from mainstay.cli.names import Kind, Ref
 from mainstay.cli.stackstate import is_up, is_wrong, status_of, words_of
+from mainstay.cli.words import FORM, print_as
 from mainstay.shell.kube import STACKS, ApiError, Kube, Object, path
 
 POLL_SECONDS = 0.2
@@ -31,7 +32,7 @@ def restart_service(
         obj = await get(kube, target, Ref(Kind.STACK, stack))
         _possible(target, obj, service)
         if dry_run:
-            _tell(target, stack, service, _patch(obj, service))
+            _tell(_patch(obj, service))
             return
         before = int(_service(obj, service).get("attempt") or 0)
         changed = await _raised(kube, target, obj, service)
@@ -65,18 +66,24 @@ def _patch(obj: Object, service: str) -> list[dict[str, Any]]:
     """The change of that service alone: whoever else owns the list keeps it."""
     services = obj["spec"]["services"]
     at = next(number for number, one in enumerate(services) if one["name"] == service)
-    nonce = int(services[at].get("restartNonce") or 0) + 1
+    handled = int(_service(obj, service).get("handledRestartNonce") or 0)
+    nonce = max(int(services[at].get("restartNonce") or 0), handled) + 1  # one that vanished asks for nothing
     return [
         {"op": "test", "path": f"/spec/services/{at}/name", "value": service},
         {"op": "add", "path": f"/spec/services/{at}/restartNonce", "value": nonce},
     ]
 
 
-def _tell(target: Target, stack: str, service: str, patch: list[dict[str, Any]]) -> None:
+def _tell(patch: list[dict[str, Any]]) -> None:
+    """Print the patch as `kubectl patch --type json` takes it: in one line, unless a form was asked for."""
     import json
 
-    out.print(f"# restarts {service}, and no other service")
-    out.print(f"kubectl patch stack {stack} -n {target.namespace} --type json -p '{json.dumps(patch)}'")
+    import typer
+
+    if (form := FORM.get()) is not None:
+        print_as(patch, form)
+    else:
+        typer.echo(json.dumps(patch))
 
 
 async def _raised(kube: Kube, target: Target, obj: Object, service: str) -> Object:

@@ -40,6 +40,7 @@ _ON_ITS_WAY = (
     "Running",
     "DependencyNotReady",
     "InputsChanged",
+    "RestartRequested",
     "Restarting",
     "Stopped",
     "StopRequested",

@@ -9,21 +9,23 @@ from typing import Annotated, Optional
 import typer
 
 from mainstay.cli.cluster import Target
-from mainstay.cli.console import fail
-from mainstay.cli.names import Kind, Ref
+from mainstay.cli.console import misuse
+from mainstay.cli.meant import Meant, meant, stacks_meant
+from mainstay.cli.names import Kind
 from mainstay.cli.options import (
     ContextOption,
     DryRunOption,
+    DryRunOutputOption,
     HomeOption,
     KubeconfigOption,
     NamespaceOption,
+    dry,
     target_of,
 )
-from mainstay.cli.stacklogs import split
-from mainstay.cli.stackrestart import Wish, mode, restart_stack
-from mainstay.cli.stacks import parse, settle, stack_name
+from mainstay.cli.stackrestart import Wish, mode, possible, restart_stack
+from mainstay.cli.stacks import stack_name
 from mainstay.cli.stackservice import restart_service
-from mainstay.cli.verbs import RUN_SECONDS, restart_run
+from mainstay.cli.verbs import RUN_SECONDS, refuse_held, restart_run
 
 Names = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads it at run time
@@ -79,6 +81,7 @@ def restart(
     timeout: RestartTimeoutOption = None,
     verbose: VerboseOption = False,
     dry_run: DryRunOption = False,
+    output: DryRunOutputOption = None,
     home: HomeOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
@@ -92,42 +95,46 @@ def restart(
     quick: the same, but strangers are left alone
     emergency: kill services and supervisor, end strangers, start fresh, verify
     flush: end strangers on its ports, and nothing else
+
+    A stack has one restart at a time; others wait, in order of age. Ctrl-C ends the following, not the restart;
+    `kubectl delete srestart NAME` gives it up: the stack then goes on as declared.
+
+    stack/NAME/SERVICE restarts that service alone (raises its restartNonce); with --dry-run it prints the JSON patch,
+    for kubectl patch stack NAME --type json.
+
+    Older words: master is restart --mode full, force is --mode emergency.
     """
     target = target_of(home, namespace, kubeconfig, context)
-    wish = Wish(mode(mode_ or "full"), wait, timeout, verbose, dry_run)
+    wish = Wish(mode(mode_ or "full"), wait, timeout, verbose, dry(dry_run, output))
     if mode_ is not None:
         wish = replace(wish, verb=f"restart --mode {mode_}")
-        for name in dict.fromkeys(_stacks(names or [])) or [None]:
-            restart_stack(target, name, wish)
+        stacks = stacks_meant(target, names or [])
+        for one in stacks:
+            possible(target, one.obj, wish)
+        for one in stacks:
+            restart_stack(target, one.ref.name, wish)
+        if not stacks:
+            restart_stack(target, None, wish)
         return
     if not names:
-        fail("name a run or a stack, for example: mainstay restart my-bot, mainstay restart stack/backend")
-    whole = [name for name in names if split(name)[1] is None]
-    for one in settle(target, whole, "restart"):
+        misuse("name a run or a stack, for example: mainstay restart my-bot, mainstay restart stack/backend")
+    found = meant(target, names, "restart")
+    refuse_held(target, found)
+    for one in found:
+        if one.ref.kind is Kind.STACK:
+            possible(target, one.obj, wish)
+    for one in found:
         _restart(target, one, wish)
-    for stack, service in map(split, names):
-        if service is not None:
-            seconds = RUN_SECONDS if timeout is None else timeout
-            restart_service(target, stack_name(stack), service, wait, seconds, dry_run)
 
 
-def _stacks(names: list[str]) -> list[str]:
-    """Names of stacks; with --mode nothing else is meant by a bare name."""
-    for name in names:
-        if split(name)[1] is not None:
-            fail(f"--mode is for whole stacks; `mainstay restart {name}` restarts this service alone")
-    for one, name in zip(parse(names, "restart"), names, strict=False):
-        if one.kind is Kind.RUN and "/" in name:
-            fail(f"--mode is for stacks, and {name} is a run; `mainstay restart {name}` restarts it")
-    return [stack_name(name) for name in names]
-
-
-def _restart(target: Target, one: Ref, wish: Wish) -> None:
-    if one.kind is Kind.STACK:
-        restart_stack(target, one.name, wish)
-        return
+def _restart(target: Target, one: Meant, wish: Wish) -> None:
     seconds = RUN_SECONDS if wish.timeout is None else wish.timeout
-    restart_run(target, one.name, wish.wait, seconds, wish.dry_run)
+    if one.service is not None:
+        restart_service(target, one.ref.name, one.service, wish.wait, seconds, wish.dry_run)
+    elif one.ref.kind is Kind.STACK:
+        restart_stack(target, one.ref.name, wish)
+    else:
+        restart_run(target, one.ref.name, wish.wait, seconds, wish.dry_run)
 
 
 def _mode_verb(name: str, told: str) -> Callable[..., None]:
@@ -140,13 +147,15 @@ def _mode_verb(name: str, told: str) -> Callable[..., None]:
         timeout: TimeoutOfStack = None,
         verbose: VerboseOption = False,
         dry_run: DryRunOption = False,
+        output: DryRunOutputOption = None,
         home: HomeOption = None,
         kubeconfig: KubeconfigOption = None,
         context: ContextOption = None,
     ) -> None:
         target = target_of(home, namespace, kubeconfig, context)
         wanted = None if stack is None else stack_name(stack)
-        restart_stack(target, wanted, Wish(mode(name), wait, timeout, verbose, dry_run, verb=name))
+        wish = Wish(mode(name), wait, timeout, verbose, dry(dry_run, output), verb=name)
+        restart_stack(target, wanted, wish)
 
     verb.__name__, verb.__doc__ = name, told
     return verb
@@ -186,7 +195,7 @@ def help_(
     words = list(verb or [])
     known = getattr(root.command, "commands", {})
     if words and words[0] not in known:
-        fail(f"no command {words[0]}; `{root.info_name} help` lists them")
+        misuse(f"no command {words[0]}; `{root.info_name} help` lists them")
     root.command.main([*words, "--help"], prog_name=root.info_name, standalone_mode=False)
 
 

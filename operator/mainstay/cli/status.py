@@ -77,8 +77,6 @@ def status(
 
     Without a name it is about every namespace, with -n about that one.
     """
-    if output not in (None, "json", "yaml"):
-        fail(f"-o {output}: json or yaml")
     target = target_of(home, namespace, kubeconfig, context)
     if name is not None:
         if everywhere:
@@ -144,7 +142,7 @@ def _one(target: Target, named: Ref, output: str | None, *, bare: bool) -> None:
     """One object in depth; with -o as it is. A bare name is a stack, where there is no run of it."""
     from mainstay.cli import jobtree, restartstate, stackdepth, strategies
     from mainstay.cli.jobs import jobs_of
-    from mainstay.cli.stacks import run_or_stack
+    from mainstay.cli.meant import run_or_stack
 
     async def work(kube: Kube) -> tuple[Ref, Object, dict[str, Object]]:
         wanted = await run_or_stack(kube, target, named.name) if bare else named

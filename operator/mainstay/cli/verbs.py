@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Optional
 
 import typer
@@ -14,20 +14,23 @@ from mainstay.api.meta import API_VERSION
 from mainstay.cli.cluster import Target, call, get_run
 from mainstay.cli.console import fail, note, out
 from mainstay.cli.health import operator_trouble
-from mainstay.cli.jobstate import set_job_state
+from mainstay.cli.jobstate import refuse_never, set_job_state
+from mainstay.cli.meant import Meant, meant
 from mainstay.cli.names import Kind
 from mainstay.cli.options import (
     ContextOption,
     DryRunOption,
+    DryRunOutputOption,
     HomeOption,
     KubeconfigOption,
     NamespaceOption,
     NoTimeoutOption,
     TimeoutOption,
     WaitOption,
+    dry,
     target_of,
 )
-from mainstay.cli.stacks import set_stack_state, settle
+from mainstay.cli.stacks import set_stack_state
 from mainstay.cli.words import condition, one_line, print_yaml
 from mainstay.core import reasons
 from mainstay.shell.kube import RUNS, ApiError, Kube, Object, path
@@ -69,12 +72,17 @@ def _state_verb(
         wait: SomeWaitOption = None,
         timeout: NoTimeoutOption = None,
         dry_run: DryRunOption = False,
+        output: DryRunOutputOption = None,
         home: HomeOption = None,
         kubeconfig: KubeconfigOption = None,
         context: ContextOption = None,
     ) -> None:
         target = target_of(home, namespace, kubeconfig, context)
-        wanted = settle(target, names, name)
+        dry_run = dry(dry_run, output)
+        found = meant(target, names, name)
+        refuse_never(target, found, of_jobs)
+        refuse_held(target, found, state)
+        wanted = [one.ref for one in found]
         if bots := [one.name for one in wanted if one.kind is Kind.RUN]:
             seconds = RUN_SECONDS if timeout is None else timeout
             set_state(target, bots, state, wait is not False, seconds, dry_run)
@@ -157,6 +165,7 @@ def run(
     wait: WaitOption = True,
     timeout: TimeoutOption = 60,
     dry_run: DryRunOption = False,
+    output: DryRunOutputOption = None,
     home: HomeOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
@@ -185,7 +194,7 @@ def run(
         "metadata": {"name": name, "namespace": namespace},
         "spec": spec,
     }
-    if dry_run:
+    if dry(dry_run, output):
         print_yaml(obj)
         return
 
@@ -230,10 +239,34 @@ def set_state(
 
     async def work(kube: Kube) -> None:
         for name in names:
-            await get_run(kube, target, name)
+            obj = await get_run(kube, target, name)
+            if not dry_run and (obj["spec"].get("state") or "Running") == state:
+                if told := _so(obj, obj["metadata"]["generation"]):
+                    out.print(f"{told} already")
+                    continue
+                note(f"{name}: state is {state} already; it is not reached yet")
+                if wait:
+                    await wait_for(kube, target, name, obj["metadata"]["generation"], timeout)
+                continue
             await change(kube, target, name, {"state": state}, f"state: {state}", wait, timeout, dry_run)
 
     call(target, work)
+
+
+def refuse_held(target: Target, found: Sequence[Meant], state: str = "Running") -> None:
+    """End the command where a run can't come up, because the brake of its host is on."""
+    for one in found:
+        if state == "Running" and condition(one.obj, "HeldLocally").get("status") == "True":
+            name = one.ref.name
+            fail(f"{name} is held on its host; `{target.say(f'release {name}')}` lets it run again")
+
+
+def _so(obj: Object, generation: int) -> str:
+    """That a run is as it was asked to be, in words; empty while it is not."""
+    current = (obj.get("status") or {}).get("observedGeneration", 0) >= generation
+    if not current or condition(obj, "Ready").get("status") != "True":
+        return ""
+    return f"strategyrun/{obj['metadata']['name']} is {obj['status']['phase']}"
 
 
 async def change(
@@ -266,12 +299,12 @@ async def wait_for(kube: Kube, target: Target, name: str, generation: int, timeo
         obj = await get_run(kube, target, name)
         ready, stalled = condition(obj, "Ready"), condition(obj, "Stalled")
         current = (obj.get("status") or {}).get("observedGeneration", 0) >= generation
-        if current and ready.get("status") == "True":
+        if told := _so(obj, generation):
             if not settled and obj["status"]["phase"] == "Running" and not _probed(obj):
                 settled = True  # started is all that was seen: does it stay?
                 await asyncio.sleep(STAY_SECONDS)
                 continue
-            out.print(f"strategyrun/{name} is {obj['status']['phase']}")
+            out.print(told)
             return
         crashed = current and ready.get("reason") == reasons.CRASH_LOOP
         crashing_since = (crashing_since or time.monotonic()) if crashed else None

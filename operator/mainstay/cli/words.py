@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,6 +45,11 @@ def some(names: Sequence[str], longest: int = 8, of: int = 0) -> str:
     return ", ".join(names[:longest]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def count(number: int, one: str, many: str = "") -> str:
+    """How many of something, as `1 port` and `2 ports`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def lasted(seconds: float) -> str:
     """A duration in one unit."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
@@ -61,11 +67,21 @@ def took(part: dict[str, Any]) -> str:
     return f"{max(seconds, 0):.1f}s" if seconds < 10 else lasted(seconds)
 
 
+FORM: ContextVar[str | None] = ContextVar("form", default=None)
+"""How --dry-run prints: json, yaml, or as is usual there."""
+
+
 def print_yaml(*objects: Object) -> None:
-    """Print objects as YAML documents."""
+    """Print objects as YAML documents, or as the JSON that was asked for."""
+    import json
+
     import typer
     import yaml
 
+    if FORM.get() == "json":
+        for obj in objects:
+            typer.echo(json.dumps(obj, indent=2, ensure_ascii=False))
+        return
     typer.echo(yaml.safe_dump_all(objects, sort_keys=False, allow_unicode=True), nl=False)
 
 

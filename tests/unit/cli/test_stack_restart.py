@@ -30,10 +30,10 @@ __all__ = ["cluster"]
 
 def test_the_name_of_a_restart():
     at = datetime(2026, 11, 21, 9, 8, 7, tzinfo=UTC)
-    assert restart_name("backend", "Full", at) == "backend-full-20261121-090807"
-    assert restart_name("backend", "Quick", at, 3) == "backend-quick-20261121-090807-3"
+    assert restart_name("backend", "Full", at) == "backend-20261121-090807-full"
+    assert restart_name("backend", "Quick", at, 3) == "backend-20261121-090807-quick-3"
     long = restart_name("a" * 35 + ".-" + "b" * 100, "Emergency", at, 2)
-    assert long == "a" * 35 + "-emergency-20261121-090807-2"
+    assert long == "a" * 35 + "-20261121-090807-emergency-2"
     assert len(restart_name("a" * 253, "Emergency", at, 99)) == NAME_MAX
 
 
@@ -48,9 +48,9 @@ def test_two_in_one_second(cluster, monkeypatch):
     for _ in range(3):
         say("quick", "--no-wait")
     assert [one["metadata"]["name"] for one in cluster.restarts] == [
-        "backend-quick-20261121-090807",
-        "backend-quick-20261121-090807-2",
-        "backend-quick-20261121-090807-3",
+        "backend-20261121-090807-quick",
+        "backend-20261121-090807-quick-2",
+        "backend-20261121-090807-quick-3",
     ]
 
 
@@ -60,7 +60,7 @@ def test_a_dry_run_prints_what_kubectl_takes(cluster):
     assert made["apiVersion"] == "mainstay.dev/v1alpha1"
     assert made["kind"] == "StackRestart"
     assert made["metadata"]["namespace"] == "team"
-    assert made["metadata"]["name"].startswith("backend-full-")
+    assert made["metadata"]["name"].endswith("-full")
     assert made["spec"] == {"stack": "backend", "mode": "Full", "owner": OWNER}
     assert cluster.restarts == []
 
@@ -218,7 +218,7 @@ def test_too_long(cluster):
     cluster.script = [scene("Running", STOPPING)]
     told = say("restart", "backend", "--timeout", "0", code=1)
     assert "is not over after 0 s, and goes on by itself" in told
-    assert "mainstay status srestart/backend-full-" in told
+    assert "mainstay status srestart/backend-20" in told
 
 
 def test_one_that_is_deleted_meanwhile(cluster):

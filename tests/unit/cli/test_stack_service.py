@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+import yaml
 from tests.unit.cli.theatre import SERVICES, Theatre, cluster, say, state
 
 from mainstay.cli import stackservice
@@ -90,6 +92,23 @@ def test_one_service_of_a_stopped_stack(cluster):
 
 def test_one_service_without_doing_it(cluster):
     cluster.stack()
-    told = say("restart", "stack/backend/web", "--dry-run")
-    assert "kubectl patch stack backend -n default --type json -p" in told
+    patch = json.loads(say("restart", "stack/backend/web", "--dry-run"))
+    assert patch[1] == {"op": "add", "path": "/spec/services/0/restartNonce", "value": 1}
+    assert yaml.safe_load(say("restart", "stack/backend/web", "--dry-run", "-o", "yaml")) == patch
+    assert cluster.patches == []
+
+
+def test_a_nonce_that_vanished_is_passed_by(cluster):
+    cluster.stack()
+    services(cluster, state="Running", handledRestartNonce=7)
+    say("restart", "stack/backend/poller", "--no-wait")
+    assert cluster.patches[0][1][1]["value"] == 8
+
+
+def test_one_service_that_is_held(cluster):
+    cluster.stack()
+    services(cluster, state="Stopped", reason="HeldLocally")
+    for verb in ("start", "restart"):
+        told = say(verb, "stack/backend/poller", code=1)
+        assert "is held on its host: mainstay release stack/backend/poller" in told
     assert cluster.patches == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 from tests.unit.cli.theatre import OWNER, cluster, condition, say, state
@@ -28,7 +30,7 @@ def test_a_name_that_only_a_run_has(cluster):
 
 @pytest.mark.parametrize("verb", ["restart", "start"])
 def test_a_name_that_both_have(cluster, verb):
-    cluster.add(RUNS, "backend", {})
+    cluster.add(RUNS, "backend", {"state": "Stopped"} if verb == "start" else {})
     cluster.stack()
     assert "backend is a run and a stack; write run/backend or stack/backend" in say(verb, "backend", code=1)
     say(verb, "run/backend", "--no-wait")
@@ -64,8 +66,12 @@ def test_a_mode_means_a_stack(cluster):
     say("restart", "backend", "--mode", "QUICK", "--no-wait")
     assert cluster.restarts[0]["spec"]["mode"] == "Quick"
     told = say("restart", "run/backend", "--mode", "quick", code=1)
-    assert "--mode is for stacks, and run/backend is a run" in told
-    assert "--mode fast: full, quick, emergency or flush" in say("restart", "x", "--mode", "fast", code=1)
+    assert "--mode is for stacks; run/backend is a run" in told
+    told = say("restart", "x", "--mode", "fast", code=2)
+    assert "--mode fast is unknown; it is full, quick, emergency or flush" in told
+    cluster.add(RUNS, "bot", {})
+    assert "--mode is for stacks; bot is a run" in say("restart", "backend", "bot", "-m", "quick", code=1)
+    assert len(cluster.restarts) == 1
 
 
 @pytest.mark.parametrize(
@@ -107,7 +113,7 @@ def test_no_stack_and_more_than_one(cluster, words):
 
 
 def test_restart_of_nothing():
-    assert "name a run or a stack" in say("restart", code=1)
+    assert "name a run or a stack" in say("restart", code=2)
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])
@@ -123,7 +129,7 @@ def test_a_stack_is_not_paused(cluster, verb, name):
 @pytest.mark.parametrize("verb", ["pause", "resume"])
 def test_a_run_is_paused_though_a_stack_has_its_name(cluster, verb):
     cluster.stack()
-    cluster.add(RUNS, "backend", {})
+    cluster.add(RUNS, "backend", {"state": "Stopped" if verb == "resume" else "Running"})
     say(verb, "backend", "--no-wait")
     assert cluster.patches[0][0] == path(RUNS, "default", "backend")
 
@@ -185,11 +191,89 @@ def test_stop(cluster, capsys):
 
 
 def test_runs_stacks_and_jobs_in_one_command(cluster):
-    cluster.stack()
-    cluster.add(RUNS, "bot", {})
+    cluster.stack(state="Stopped")
+    cluster.add(RUNS, "bot", {"state": "Stopped"})
     cluster.add(JOBS, "j", {"steps": [], "state": "Suspended"}, phase="Suspended")
     say("start", "bot", "backend", "job/j", "--no-wait")
     assert [url.split("/")[-2] for url, _ in cluster.patches] == [RUNS, STACKS, JOBS]
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "pause", "resume", "restart"])
+@pytest.mark.parametrize("last", ["nope", "run/nope", "stack/nope", "pod/x"])
+def test_nothing_is_touched_before_every_name_is_found(cluster, verb, last):
+    cluster.add(RUNS, "bot", {"state": "Paused"})
+    cluster.stack()
+    say(verb, "bot", last, code=2 if last == "pod/x" else 1)
+    assert cluster.patches == []
+    assert cluster.restarts == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (
+            ["stack/backend", "poller"],
+            1,
+            'no run "poller"; nothing was restarted. stack/backend has a service of this name: '
+            "mainstay restart stack/backend/poller",
+        ),
+        (["backend", "full"], 2, "mainstay restart backend --mode full"),
+        (["backend", "stack/backend/nope"], 1, "stack/backend has no service nope"),
+        (["backend/poller"], 2, "did you mean stack/backend/poller?"),
+        (["backend", "job/x"], 1, "restart is for runs and stacks"),
+    ],
+)
+def test_a_name_that_was_not_meant_so(cluster, words, code, says):
+    cluster.stack()
+    assert says in say("restart", *words, code=code)
+    assert cluster.patches == []
+    assert cluster.restarts == []
+
+
+def test_a_name_that_only_a_job_has(cluster):
+    cluster.add(JOBS, "j", {"steps": [], "state": "Suspended"}, phase="Suspended")
+    say("start", "j", "--no-wait")
+    assert cluster.patches == [(path(JOBS, "default", "j"), {"spec": {"state": "Running"}})]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["status", "-o", "wide"], "--output wide is unknown; it is json or yaml"),
+        (["stop"], "name at least one"),
+        (["logs"], "name what to read"),
+        (["stop", "bot", "--offline", "--dry-run"], "--dry-run doesn't go with --offline"),
+        (["start", "bot", "-o", "json"], "--output goes with --dry-run"),
+    ],
+)
+@pytest.mark.usefixtures("cluster")
+def test_wrong_usage(words, says):
+    assert says in say(*words, code=2)
+
+
+def test_a_dry_run_as_json(cluster):
+    cluster.stack(state="Stopped")
+    cluster.add(RUNS, "bot", {"state": "Stopped"})
+    for name in ("bot", "backend"):
+        assert json.loads(say("start", name, "--dry-run", "-o", "json"))["spec"] == {"state": "Running"}
+    assert json.loads(say("flush", "--dry-run", "-o", "json"))["kind"] == "StackRestart"
+
+
+def test_what_is_so_already(cluster):
+    stopped = condition("Ready", "True", "Stopped")
+    cluster.stack(state="Stopped")
+    state(cluster, "Stopped", stopped)
+    cluster.add(RUNS, "bot", {"state": "Stopped"}, phase="Stopped", conditions=[stopped])
+    told = say("stop", "bot", "backend")
+    assert told == "strategyrun/bot is Stopped already\nservicestack/backend is Stopped already\n"
+    assert cluster.patches == []
+
+
+def test_a_run_that_is_held(cluster):
+    cluster.add(RUNS, "bot", {"state": "Stopped"}, conditions=[condition("HeldLocally", "True", "Held")])
+    for verb in ("start", "resume", "restart"):
+        assert "`mainstay release bot` lets it run again" in say(verb, "bot", code=1)
+    assert cluster.patches == []
 
 
 # -- help
@@ -209,7 +293,7 @@ def test_help(words, says):
 
 
 def test_help_of_nothing():
-    assert "no command nope" in say("help", "nope", code=1)
+    assert "no command nope" in say("help", "nope", code=2)
 
 
 def test_older_words_are_not_listed():
