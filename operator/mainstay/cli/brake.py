@@ -25,10 +25,10 @@ from mainstay.cli.options import (
 from mainstay.cli.verbs import set_state
 
 _AFTER = {
-    "runs": ", its port is given back; `mainstay release` lets it run again",
-    "jobs": "; `mainstay release` lifts that, and `mainstay resume` goes on with the job",
+    "runs": ", its port is given back; `mainstay release {name}` lets it run again",
+    "jobs": "; `mainstay release {name}` lifts that, and `mainstay resume` goes on with the job",
 }
-_AFTER_SERVICE = "; `mainstay release` lets it run again"
+_AFTER_SERVICE = "; `mainstay release {name}` lets it run again"
 OptionalNames = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads it at run time
     typer.Argument(
@@ -83,9 +83,10 @@ def stop(
         ended = brake.stop_offline(place.root, one.scope, one.unit)
         if not ended:
             fail(f"{one.told}: some of its processes can't be ended; `mainstay status` shows them")
-        out.print(f"{one.told} stopped and held{_AFTER.get(one.scope, _AFTER_SERVICE)}")
-    if any(name.partition("/")[0] == Kind.JOB.word for name in names or []):
-        note("its other tasks are not held: where an operator works, `mainstay pause job/NAME` too")
+        after = _AFTER.get(one.scope, _AFTER_SERVICE).format(name=one.name)
+        out.print(f"{one.told} stopped and held{after}")
+    if jobs := [name for name in names or [] if name.partition("/")[0] == Kind.JOB.word]:
+        note(f"its other tasks are not held: where an operator works, `mainstay pause {' '.join(jobs)}` too")
 
 
 def _online(target: Target, names: list[str], wait: bool, timeout: float, dry_run: bool) -> None:

@@ -10,7 +10,7 @@ from mainstay.cli.console import fail, misuse
 from mainstay.cli.home import Home
 from mainstay.cli.names import WORK, Kind, ref
 from mainstay.cli.stacklogs import split
-from mainstay.core.names import task_key, unit_name
+from mainstay.core.names import object_key, task_key, unit_name
 from mainstay.runtime.process import brake, known_scopes
 
 RUNS, JOBS = "runs", "jobs"
@@ -23,6 +23,8 @@ class Braked:
     scope: str
     unit: str
     told: str
+    name: str
+    """What `release` takes for it."""
 
 
 def units(
@@ -33,11 +35,29 @@ def units(
         stacks = [
             one for (owner, stack), _ in known_scopes(home.root) for one in _services(home, owner, stack)
         ]
-        tasks = [Braked(JOBS, unit, unit) for unit in _tasks(home.root, stop=stop)]
-        return [*(Braked(RUNS, unit, unit) for unit in _runs(home.root)), *stacks, *tasks]
+        tasks = [_task(unit) for unit in _tasks(home.root, stop=stop)]
+        return [*map(_run, _runs(home.root)), *stacks, *tasks]
     if not names:
         misuse("name at least one run or stack, or say --all")
     return list(dict.fromkeys(one for name in names for one in _named(home, name, namespace, stop=stop)))
+
+
+def _run(unit: str) -> Braked:
+    namespace, name = object_key(unit)
+    return Braked(RUNS, unit, name + _in(namespace), name + _option(namespace))
+
+
+def _task(unit: str) -> Braked:
+    namespace, job, task = task_key(unit)
+    return Braked(JOBS, unit, f"{task} of job/{job}{_in(namespace)}", f"job/{job}{_option(namespace)}")
+
+
+def _in(namespace: str) -> str:
+    return f" in namespace {namespace}" if namespace != "default" else ""
+
+
+def _option(namespace: str) -> str:
+    return f" -n {namespace}" if namespace != "default" else ""
 
 
 def _runs(root: Path) -> list[str]:
@@ -57,7 +77,12 @@ def _services(home: Home, namespace: str, stack: str) -> list[Braked]:
     if scope is None:
         return []
     return [
-        Braked(scope, unit.name, f"{unit.name} of stack/{stack}")
+        Braked(
+            scope,
+            unit.name,
+            f"{unit.name} of stack/{stack}{_in(namespace)}",
+            f"stack/{stack}/{unit.name}{_option(namespace)}",
+        )
         for unit in brake.list_units(home.root, scope)
     ]
 
@@ -75,17 +100,17 @@ def _named(home: Home, name: str, namespace: str, *, stop: bool) -> Iterator[Bra
             ]
             if not of_job:
                 fail(f"no task of {one} {'runs' if stop else 'is held'} on this machine")
-            yield from (Braked(JOBS, task, task) for task in of_job)
+            yield from map(_task, of_job)
             return
     services = _services(home, namespace, one.name)
     is_run = one.kind is Kind.RUN and unit in _runs(home.root)
     if is_run and services and "/" not in name:
         fail(f"{name} is a run and a stack; write run/{name} or stack/{name}")
     if is_run:
-        yield Braked(RUNS, unit, unit)
+        yield _run(unit)
     elif one.kind is Kind.RUN and (not services or "/" in name):
-        there = ", ".join(_runs(home.root)) or "none"
-        fail(f"no run {unit} on this machine (in {home.root} there are: {there})")
+        there = ", ".join(_run(one).told for one in _runs(home.root)) or "none"
+        fail(f"no run {_run(unit).told} on this machine (in {home.root} there are: {there})")
     else:
         yield from _of_stack(home, one.name, services, service, namespace)
 

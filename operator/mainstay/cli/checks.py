@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -15,10 +15,11 @@ import mainstay
 from mainstay.cli import called, health, machine, orphans, ports, system
 from mainstay.cli.cluster import NoClusterError, Target, everything
 from mainstay.cli.home import data
+from mainstay.cli.jobs import waits
 from mainstay.cli.names import Kind, Ref
 from mainstay.cli.operator import ephemeral_ports
 from mainstay.cli.verifyparts import difference, newer
-from mainstay.cli.words import condition, one_line
+from mainstay.cli.words import condition, count, one_line, some
 from mainstay.core.names import stack_scope
 from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.runtime.process.logs import LOW_DISK, free_part
@@ -36,6 +37,7 @@ class Mark(StrEnum):
     """How a check came out."""
 
     FINE = "✓"
+    ATTENTION = "!"
     WRONG = "✗"
     SKIPPED = "-"
 
@@ -58,6 +60,11 @@ def fine(words: str) -> Finding:
 def wrong(words: str, details: Iterable[str] = (), way: str = "") -> Finding:
     """It is not, and what to do."""
     return Finding(Mark.WRONG, words, tuple(details), way)
+
+
+def attention(words: str, details: Iterable[str] = (), way: str = "") -> Finding:
+    """It is as it should be, and somebody has something to do."""
+    return Finding(Mark.ATTENTION, words, tuple(details), way)
 
 
 def skipped(words: str) -> Finding:
@@ -93,7 +100,8 @@ async def operator(target: Target) -> AsyncIterator[Finding]:
         )
     else:
         yield fine(
-            "the operator works" + (f"; its supervisor restarted it {restarts} times" if restarts else "")
+            "the operator works"
+            + (f"; its supervisor restarted it {count(restarts, 'time')}" if restarts else "")
         )
     version = await _version(target)
     if version and version != mainstay.__version__:
@@ -147,7 +155,7 @@ async def supervisors(target: Target) -> Finding:
     if silent:
         way = "the operator replaces one that is dead or hung; where none works: mainstay up"
         return wrong("a supervisor does not answer", silent, way)
-    return fine(f"all {len(answering)} supervisors answer")
+    return fine(f"every supervisor answers ({len(answering)})")
 
 
 async def _scope_words(target: Target, scope: str) -> str:
@@ -164,19 +172,32 @@ async def objects(kube: Kube) -> dict[str, list[Object]]:
     return {**await ports.gather(kube), JOBS: await everything(kube, JOBS)}
 
 
-def stalled(target: Target, known: dict[str, list[Object]]) -> Finding:
-    """Nothing waits for a person."""
-    stuck = []
+def stalled(target: Target, known: dict[str, list[Object]]) -> Iterator[Finding]:
+    """Nothing stands still that goes no further by itself; a job that waits for an answer does what it is to do."""
+    stuck: list[tuple[Ref, str, str]] = []
     for plural, kind in _KINDS.items():
         for obj in known[plural]:
             told = condition(obj, "Stalled")
-            if told.get("status") == "True":
-                one = Ref(kind, obj["metadata"]["name"])
+            if told.get("status") == "True" and not (kind is Kind.JOB and waits(obj)):
                 words = f"{told.get('reason', '')}: {one_line(told.get('message', ''))}"
-                stuck.append(f"{one} in namespace {obj['metadata']['namespace']}: {words}")
+                stuck.append((Ref(kind, obj["metadata"]["name"]), obj["metadata"]["namespace"], words))
+    all_ = count(sum(len(known[plural]) for plural in _KINDS), "object")
     if stuck:
-        return wrong("nothing goes on without you", stuck, target.say("status NAME"))
-    return fine(f"none of {sum(len(known[plural]) for plural in _KINDS)} runs, jobs and stacks is stalled")
+        details = [f"{one} in namespace {namespace}: {words}" for one, namespace, words in stuck]
+        first, where, _ = stuck[0]
+        way = replace(target, namespace=where).say(f"status {first}")
+        yield wrong(f"{len(stuck)} of {all_} can't go on by itself", details, way)
+    else:
+        yield fine(f"none of {all_} (runs, jobs, stacks) is stalled")
+    asking = [obj for obj in known[JOBS] if waits(obj)]
+    if asking:
+        verb = "waits" if len(asking) == 1 else "wait"
+        meta = asking[0]["metadata"]
+        way = replace(target, namespace=meta["namespace"]).say(f"input job/{meta['name']}")
+        others = [f"job/{one['metadata']['name']}" for one in asking] if len(asking) > 1 else []
+        yield attention(
+            f"{count(len(asking), 'job')} {verb} for an answer", [some(others)] if others else [], way
+        )
 
 
 def left_over(
@@ -190,17 +211,28 @@ def left_over(
     }
     found = orphans.without_object(units, keys)
     if not found:
-        return fine(f"each of {len(units)} units has its object"), []
+        return fine(f"every unit has its object ({count(len(units), 'unit')})"), []
     told = [one.told for one in found]
     return wrong(
-        "units without an object: the operator leaves them alone", told, "mainstay doctor --remove-orphans"
+        f"{count(len(found), 'unit')} without an object: the operator leaves them alone",
+        told,
+        "mainstay doctor --remove-orphans",
     ), found
 
 
-def of_ports(target: Target, known: dict[str, list[Object]]) -> Iterator[Finding]:
+def of_ports(
+    target: Target, known: dict[str, list[Object]], left: Iterable[orphans.Owned] = ()
+) -> Iterator[Finding]:
     """No stranger listens, no lease is without a holder, no pool is used up or meant for outgoing connections."""
     rows = ports.ports_of(known, target)
-    bad = [f"{row['port']}: {row['problem']}" for row in rows if row["problem"]]
+    cured = {(one.kind.told, one.namespace, one.name) for one in left}
+    cure = "; `mainstay doctor --remove-orphans` ends its unit, and gives the port back"
+    bad = [
+        f"{row['port']}: {row['problem']}"
+        + (cure if (row["kind"], row["namespace"], row["name"]) in cured else "")
+        for row in rows
+        if row["problem"]
+    ]
     pools = ports.pools_of(known)
     bad += [f"pool {one['name']}: {one['problem']}" for one in pools if one["problem"]]
     if target.here and (range_ := ephemeral_ports()) is not None:
@@ -214,7 +246,9 @@ def of_ports(target: Target, known: dict[str, list[Object]]) -> Iterator[Finding
     if bad:
         yield wrong("ports are not as they should be", bad, target.say("ports -A"))
     else:
-        yield fine(f"{len(rows)} ports and {len(pools)} pools: no stranger, no lease without a holder")
+        yield fine(
+            f"{count(len(rows), 'port')} and {count(len(pools), 'pool')}: no stranger, no lease without a holder"
+        )
 
 
 def _within(port: int, ends: tuple[int, int]) -> bool:

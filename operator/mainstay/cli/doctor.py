@@ -16,7 +16,7 @@ from mainstay.cli.options import (
     OutputOption,
     target_of,
 )
-from mainstay.cli.words import print_as
+from mainstay.cli.words import count, print_as
 
 
 def doctor(
@@ -24,8 +24,8 @@ def doctor(
         bool,
         typer.Option(
             "--remove-orphans",
-            help="End the units on this machine that have no object, and remove what is left of them. Each object is "
-            "asked for once more before; nothing is ended if the cluster is not this home's.",
+            help="End the units on this machine that have no object (TERM, then KILL), remove their files and give their "
+            "ports back. Each object is asked for once more before; nothing is ended if the cluster is not this home's.",
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="With --remove-orphans: don't ask.")] = False,
@@ -52,5 +52,5 @@ def doctor(
     bad = sum(one.mark is checks.Mark.WRONG for one in found)
     if bad and output is None:
         out.print()
-        out.print(f"{bad} of {len(found)} checks found something wrong")
+        out.print(f"{bad} of {count(len(found), 'check')} found something wrong")
     raise typer.Exit(1 if bad else 0)

@@ -15,12 +15,13 @@ from mainstay.cli.checks import Finding, Mark
 from mainstay.cli.cluster import Target, call, connection
 from mainstay.cli.console import fail, note, out
 from mainstay.cli.names import Kind
+from mainstay.cli.words import count
 from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.shell.kube import ApiError, Kube
 
 T = TypeVar("T")
 
-_COLOURS = {Mark.FINE: "green", Mark.WRONG: "bold red", Mark.SKIPPED: "dim"}
+_COLOURS = {Mark.FINE: "green", Mark.ATTENTION: "yellow", Mark.WRONG: "bold red", Mark.SKIPPED: "dim"}
 
 
 async def examine(target: Target, found: list[Finding], *, tell: bool) -> None:
@@ -75,10 +76,13 @@ async def _examine_cluster(target: Target, kube: Kube, add: Any) -> None:
     units = await orphans.owned(target.home) if ours else []
     if (known := await may(checks.objects(kube))) is None:
         return
-    add(checks.stalled(target, known))
+    for one in checks.stalled(target, known):
+        add(one)
+    left: list[orphans.Owned] = []
     if ours:
-        add(checks.left_over(units, known)[0])
-    for one in checks.of_ports(target, known):
+        told, left = checks.left_over(units, known)
+        add(told)
+    for one in checks.of_ports(target, known, left):
         add(one)
 
 
@@ -111,8 +115,12 @@ def remove(target: Target, *, yes: bool, verbose: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             fail("nothing was ended: say --yes to end these")
-        if not typer.confirm(f"End these {len(found)}, and remove what is left of them?", err=True):
-            fail("nothing was ended")
+        question = (
+            f"End {count(len(found), 'unit')} (TERM, then KILL), remove the files and give the ports back?"
+        )
+        if not typer.confirm(question, err=True):
+            out.print("nothing was ended")
+            return
     if bad := _ours(target, lambda kube: _end(target, kube, found, verbose=verbose)):
         fail(f"{bad} of {len(found)} are still there")
 

@@ -163,7 +163,7 @@ def needs_someone(job: Object) -> bool:
 
 def jobs_table(target: Target, jobs: list[Object], *, namespaces: bool = True) -> Rows:
     """Return jobs as a table, those that need somebody first."""
-    heads = ("NAME", "STATE", "STEP", "PHASE", "TASKS", "AGE", "NEXT", "MESSAGE")
+    heads = ("JOB", "STATE", "STEP", "PHASE", "TASKS", "AGE", "NEXT", "MESSAGE")
     made = table(*(("NAMESPACE", *heads) if namespaces else heads))
     for job in sorted(jobs, key=lambda j: (not needs_someone(j), *_key(j))):
         seen, meta = status_of(job), job["metadata"]
@@ -186,7 +186,7 @@ def jobs_table(target: Target, jobs: list[Object], *, namespaces: bool = True) -
 def batches_table(target: Target, batches: list[Object]) -> Rows:
     """Return batches as a table, those that need somebody first."""
     made = table(
-        "NAMESPACE", "NAME", "STATE", "DONE", "RUNNING", "ACTION", "FAILED", "AGE", "NEXT", "MESSAGE"
+        "NAMESPACE", "BATCH", "STATE", "DONE", "RUNNING", "ACTION", "FAILED", "AGE", "NEXT", "MESSAGE"
     )
     for batch in sorted(batches, key=lambda b: (not needs_someone(b), *_key(b))):
         seen, meta = status_of(batch), batch["metadata"]

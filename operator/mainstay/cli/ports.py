@@ -18,6 +18,7 @@ from mainstay.cli.options import (
     OutputOption,
     target_of,
 )
+from mainstay.cli.stackstate import may_be_ended
 from mainstay.cli.words import condition, one_line, print_as
 from mainstay.core.names import stack_scope, unit_name
 from mainstay.shell.kube import LEASES, POOLS, RUNS, STACKS, Kube, Object
@@ -124,7 +125,10 @@ def _of_stack(row: dict[str, Any], stack: Object) -> None:
         return
     row.update(state=seen["state"], pid=seen.get("pid"), listens=seen.get("holder") or None)
     if seen["state"] in (PortState.FOREIGN, PortState.TAKEN):
-        row["problem"] = _foreign(row, seen.get("holder") or "a stranger, not seen which")
+        services = (stack.get("status") or {}).get("services") or ()
+        service: dict[str, Any] = next((one for one in services if one["name"] == row["service"]), {})
+        protected = not may_be_ended(seen, service)
+        row["problem"] = _foreign(row, seen.get("holder") or "a stranger, not seen which", protected)
 
 
 def _who(one: Listening) -> str:

@@ -22,7 +22,7 @@ from mainstay.cli.jobs import (
     phase_of,
 )
 from mainstay.cli.meant import meant
-from mainstay.cli.names import Kind, Ref
+from mainstay.cli.names import Kind, Ref, refs
 from mainstay.cli.options import (
     ContextOption,
     DryRunOption,
@@ -78,6 +78,8 @@ def resume(
     A job (raises spec.resumeNonce) repeats nothing that is completed; --dry-run tells what would run again.
     """
     target = target_of(home, namespace, kubeconfig, context)
+    if (tasks, jobs) != (None, None) and all("/" in name for name in names):
+        _options_fit(_by_kind(refs(names)), tasks, jobs)  # it can be told without asking
     found = meant(target, names, "resume")
     by_kind = _by_kind([one.ref for one in found])
     _options_fit(by_kind, tasks, jobs)

@@ -26,6 +26,7 @@ from mainstay.cli.stackstate import (
     is_up,
     is_wrong,
     last_exit,
+    may_be_ended,
     needs_someone,
     restarts_of,
     state_of,
@@ -37,6 +38,8 @@ from mainstay.shell.kube import RESTARTS, Kube, Object, path
 
 HISTORY = 5
 """Restarts shown of a stack."""
+SHOWN = 3
+"""Services that are down for which there are commands."""
 
 
 async def restarts_for(kube: Kube, stack: Object) -> dict[str, Object]:
@@ -120,11 +123,14 @@ def services_table(stack: Object) -> Rows:
 def ports_table(stack: Object) -> Rows:
     """Each assigned port and who has it, those that a stranger has first."""
     made = table("PORT", "SERVICE", "STATE", "PID", "MESSAGE")
+    up = {one["name"] for one in status_of(stack).get("services") or [] if is_up(one)}
     for one in sorted(
         status_of(stack).get("ports") or [],
         key=lambda port: (port.get("state") not in NOT_ITS_OWN, port["port"]),
     ):
         words = holder(one) if one.get("state") in NOT_ITS_OWN else ""
+        if one.get("state") == "Free" and one["service"] in up:
+            words = "nobody listens"
         made.add_row(
             str(one["port"]), one["service"], coloured(one.get("state", "")), str(one.get("pid") or ""), words
         )
@@ -139,17 +145,29 @@ def next_commands(target: Target, stack: Object, restarts: Sequence[Object]) -> 
         return ways
     if stack["spec"].get("state") == "Stopped":
         return [(target.say(f"start stack/{name}"), "starts its services")]
-    strangers = [one for one in seen.get("ports") or [] if one.get("state") == "Foreign"]
-    if strangers:
+    services = {one["name"]: one for one in seen.get("services") or []}
+    ports = seen.get("ports") or []
+    endable = [one for one in ports if may_be_ended(one, services.get(one["service"], {}))]
+    stuck = [one["service"] for one in ports if one.get("state") in NOT_ITS_OWN and one not in endable]
+    if endable:
         ways.append((target.say(f"flush {name}"), "ends the strangers"))
-    down = [one["name"] for one in seen.get("services") or [] if one.get("state") in DOWN]
-    ways += [(target.say(f"logs stack/{name}/{service}"), "what it wrote") for service in down[:3]]
+    edit = f"kubectl edit stack {name}" + (f" -n {target.namespace}" if target.namespace != "default" else "")
+    ways += [(edit, f"give {service} another port") for service in stuck]
+    down = [one for one in services.values() if one.get("state") in DOWN]
+    ways += [(target.say(f"logs stack/{name}/{one['name']}"), "what it wrote") for one in down[:SHOWN]]
     under_way = (seen.get("restart") or {}).get("name")
     if under_way:
-        ways.append((target.say(f"status srestart/{under_way}"), "its steps"))
-    elif restarts and phase_of(restarts[0]) == "Failed" and needs_someone(stack):
+        return [*ways, (target.say(f"status srestart/{under_way}"), "its steps")]
+    if restarts and phase_of(restarts[0]) == "Failed" and needs_someone(stack):
         failed = restarts[0]["metadata"]["name"]
         ways.append((target.say(f"status srestart/{failed}"), "why it failed"))
-    if down and not under_way:
+    fatal = [one["name"] for one in down if one["state"] == "Fatal"]
+    ways += [
+        (target.say(f"restart stack/{name}/{service}"), "starts it afresh, and no other")
+        for service in fatal[:SHOWN]
+    ]
+    if endable:
+        ways.append((target.say(f"restart stack/{name}"), "starts all afresh, and ends the strangers"))
+    elif down and not stuck:
         ways.append((target.say(f"restart stack/{name}"), "starts all afresh"))
     return ways

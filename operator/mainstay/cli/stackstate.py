@@ -41,6 +41,7 @@ _ON_ITS_WAY = (
     "DependencyNotReady",
     "InputsChanged",
     "RestartRequested",
+    "PortClosing",
     "Restarting",
     "Stopped",
     "StopRequested",
@@ -134,6 +135,15 @@ def holder(port: dict[str, Any]) -> str:
     return f"held by {words}"
 
 
+def may_be_ended(port: dict[str, Any], service: dict[str, Any]) -> bool:
+    """A flush ends who listens there, as far as its service's status tells: what is protected is never ended."""
+    if port.get("state") != "Foreign":
+        return False
+    if service.get("reason") == "PortForeign" and f"port {port['port']} " in service.get("message", ""):
+        return " ends it" in service["message"]
+    return bool(port.get("pid")) and ", service " not in (port.get("holder") or "")
+
+
 def needs_someone(stack: Object) -> bool:
     """It is not as asked."""
     return condition(stack, "Ready").get("status") != "True"
@@ -155,7 +165,7 @@ def show_glance(target: Target, stacks: Sequence[Object], restarts: Sequence[Obj
     found = sorted(stacks, key=lambda one: (not needs_someone(one), *_key(one)))
     for stack in found:
         meta, seen = stack["metadata"], status_of(stack)
-        last = latest_first(restarts_of(stack, restarts))[:1]
+        last = _last(stack, restarts)
         made.add_row(
             meta["namespace"],
             meta["name"],
@@ -198,6 +208,12 @@ def restarts_of(stack: Object, restarts: Iterable[Object]) -> list[Object]:
     return [one for one in restarts if (one["metadata"]["namespace"], one["spec"]["stack"]) == place]
 
 
+def _last(stack: Object, restarts: Iterable[Object]) -> list[Object]:
+    """Its last restart; a flush restarts nothing."""
+    found = [one for one in restarts_of(stack, restarts) if mode_of(one) != "Flush"]
+    return latest_first(found)[:1]
+
+
 def _key(obj: Object) -> tuple[str, str]:
     return obj["metadata"]["namespace"], obj["metadata"]["name"]
 
@@ -205,7 +221,7 @@ def _key(obj: Object) -> tuple[str, str]:
 def summary(stack: Object, restarts: Sequence[Object]) -> dict[str, Any]:
     """A stack for -o json."""
     meta, seen, ready = stack["metadata"], status_of(stack), condition(stack, "Ready")
-    last = latest_first(restarts_of(stack, restarts))[:1]
+    last = _last(stack, restarts)
     return {
         "namespace": meta["namespace"],
         "name": meta["name"],

@@ -25,7 +25,8 @@ from mainstay.cli.options import (
     target_of,
 )
 from mainstay.cli.stacklogs import split
-from mainstay.cli.words import age, condition, one_line, print_as
+from mainstay.cli.words import age, condition, count, one_line, print_as
+from mainstay.core.names import object_key, task_key
 from mainstay.shell.kube import (
     BATCHES,
     JOBS,
@@ -131,11 +132,33 @@ def status(
             out.print()
             show(libraries)
     _show_jobs(target, objects[BATCHES], objects[JOBS])
+    if alone is None and (left := _without_object(told, objects)):
+        out.print(f"\n{count(left, 'unit')} without an object: mainstay doctor")
     words = [f"{', '.join(missing)}: not running; `mainstay up` starts it"] if missing else []
     words += [still] if (still := health.paused(told["parts"])) else []
     if words:
         note(f"{'. '.join(words)}. What stands above may be old.")
         raise typer.Exit(1)
+
+
+def _without_object(told: dict[str, Any], objects: dict[str, list[Object]]) -> int:
+    """How many units of this machine no object stands for; they were looked at before the objects."""
+    known = {(Kind.RUN, run["namespace"], run["name"]) for run in told["runs"]}
+    known |= {
+        (kind, obj["metadata"]["namespace"], obj["metadata"]["name"])
+        for plural, kind in ((JOBS, Kind.JOB), (STACKS, Kind.STACK))
+        for obj in objects[plural]
+    }
+    return sum(_owner(unit["name"]) not in known for unit in told["units"])
+
+
+def _owner(unit: str) -> tuple[Kind, str, str]:
+    """The object that a unit is of, by its name as `machine.units` has it."""
+    if "/" in unit:
+        return Kind.STACK, *object_key(unit.partition("/")[0])
+    if "_" in unit:
+        return Kind.JOB, *task_key(unit)[:2]
+    return Kind.RUN, *object_key(unit)
 
 
 def _one(target: Target, named: Ref, output: str | None, *, bare: bool) -> None:
@@ -283,7 +306,7 @@ def _row(obj: Object) -> dict[str, Any]:
 
 
 def _table(runs: list[dict[str, Any]], here: str = "default") -> Rows:
-    made = table("NAMESPACE", "NAME", "STATE", "READY", "PORT", "RESTARTS", "STRATEGY", "AGE", "MESSAGE")
+    made = table("NAMESPACE", "RUN", "STATE", "READY", "PORT", "RESTARTS", "STRATEGY", "AGE", "MESSAGE")
     for run in sorted(runs, key=lambda r: (r["ready"] == "True", r["namespace"], r["name"])):
         words = run["strategyProblem"] if run["ready"] == "True" else f"{run['reason']}: {run['message']}"
         made.add_row(

@@ -21,7 +21,7 @@ from mainstay.cli.home import Home, data
 from mainstay.cli.options import ContextOption, HomeOption, home_of
 from mainstay.cli.samples import copy_samples
 from mainstay.runtime.process import known_scopes
-from mainstay.shell.kube import LIBRARIES, POOLS, RUNS, Kube, Object, path
+from mainstay.shell.kube import LIBRARIES, POOLS, RUNS, STACKS, Kube, Object, path
 
 if TYPE_CHECKING:
     from mainstay.controlplane.rungs.base import Binaries
@@ -271,16 +271,22 @@ async def _first_run(kube: Kube, fresh: bool, timeout: float) -> None:
 
 
 async def _tell(home: Home, kube: Kube, admin: Path) -> None:
+    from mainstay.cli.cluster import everything
     from mainstay.cli.status import runs_table
 
     out.print()
     show(await runs_table(kube, None))
+    for stack in await everything(kube, STACKS):
+        meta, seen = stack["metadata"], stack.get("status") or {}
+        where = "" if meta["namespace"] == "default" else f" in namespace {meta['namespace']}"
+        out.print(f"stack/{meta['name']} {seen.get('ready') or seen.get('phase') or 'Pending'}{where}")
     out.print()
     out.print(f"kubeconfig: {admin}")
     out.print("try next:")
     shell = "" if shutil.which("mainstay") else f"{os.path.relpath(Path(sys.executable).parent)}/"
     extra = f" --home {home.root}" if home.root != Home.resolve().root else ""
     out.print(f'  eval "$({shell}mainstay env{extra})"   # kubectl and mainstay on PATH, KUBECONFIG set')
+    out.print("  mainstay status")
     out.print("  kubectl get srun")
     if await kube.get(path(RUNS, "default", SAMPLE)) is not None:
         out.print(f"  mainstay logs -f {SAMPLE}")

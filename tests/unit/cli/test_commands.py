@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.unit.cli.cluster import Cluster
 from typer.testing import CliRunner
 
 from mainstay.api.kinds import KINDS
 from mainstay.cli.app import app
 from mainstay.core.names import unit_name
+from mainstay.shell.kube import RUNS, Kube
 
 run = CliRunner()
 
@@ -72,7 +74,7 @@ def test_run_prints_the_yaml_it_stands_for():
         pytest.param(["run", "web", "-e", "A", "--", "x"], "NAME=VALUE", id="an env without a value"),
         pytest.param(["stop"], "name at least one run", id="stop nothing"),
         pytest.param(["stop", "--all"], "--offline", id="stop all online"),
-        pytest.param(["stop", "--offline", "nobody"], "no run default.nobody", id="brake on nobody"),
+        pytest.param(["stop", "--offline", "nobody"], "no run nobody", id="brake on nobody"),
         pytest.param(["release"], "name at least one run", id="release nothing"),
         pytest.param(["logs", "nobody"], "has written nothing", id="logs of nobody"),
         pytest.param(["env"], "mainstay up", id="env before up"),
@@ -89,10 +91,8 @@ def test_run_prints_the_yaml_it_stands_for():
         pytest.param(["release", "batch/x"], "name its jobs", id="release a batch"),
         pytest.param(["resume", "deployment/x"], "no kind that Mainstay knows", id="another kind"),
         pytest.param(["resume", "job/"], "a name is missing", id="no name"),
-        pytest.param(["resume", "x", "--tasks", "a"], "goes with one job", id="tasks of a run"),
+        pytest.param(["resume", "run/x", "--tasks", "a"], "goes with one job", id="tasks of a run"),
         pytest.param(["resume", "job/x", "--jobs", "a"], "goes with one batch", id="jobs of a job"),
-        pytest.param(["cancel", "x"], "mainstay stop x", id="cancel a run"),
-        pytest.param(["input", "x", "a"], "write job/x", id="input of a run"),
         pytest.param(["input", "batch/x", "a"], "write job/x-JOB", id="input of a batch"),
         pytest.param(["input", "job/x", "a", "-f", "/nowhere"], "can't be read", id="no such file"),
         pytest.param(["input", "job/x", "a", "--set", "b"], "write FIELD=VALUE", id="set without a value"),
@@ -117,6 +117,24 @@ def test_refusals_name_the_way_out(arguments, says):
     assert result.exit_code != 0
     assert says in " ".join(result.output.split())
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["resume", "x", "--tasks", "a"], "goes with one job"),
+        (["cancel", "x"], "mainstay stop x"),
+        (["input", "x", "a"], "write job/x"),
+    ],
+)
+def test_what_a_run_is_not_for(monkeypatch, arguments, says):
+    cluster = Cluster()
+    cluster.add(RUNS, "x", {})
+    monkeypatch.setattr(Kube, "connect", cluster.connect)
+    result = run.invoke(app, arguments)
+    assert result.exit_code != 0
+    assert says in " ".join(result.output.split())
+    assert cluster.patches == []
 
 
 @pytest.mark.parametrize("part", ["operator", "etcd", "kube-apiserver"])

@@ -180,6 +180,23 @@ def test_a_supervisor_that_is_silent_is_named(home, monkeypatch):
     assert "that of jobs does not run" in found.details
 
 
+def test_a_job_that_waits_for_an_answer_is_no_failure(healthy):
+    asks = [{"name": "ask", "title": "Give it"}]
+    stalled = {"type": "Stalled", "status": "True", "reason": "InputRequired", "message": "ask"}
+    for name in ("a", "b"):
+        healthy.add(JOBS, name, {"steps": []}, phase="ActionRequired", actions=asks, conditions=[stalled])
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 0, result.output
+    assert "! 2 jobs wait for an answer\n    job/a, job/b\n    → mainstay input job/a\n" in result.stdout
+
+
+def test_a_lease_of_an_orphan_says_what_cures_it(left):
+    holder = {"kind": "StrategyRun", "namespace": "default", "name": "gone", "uid": "u"}
+    left.add(LEASES, "port-9001", {"port": 9001, "holder": holder}, namespace="")
+    (told,) = [one for words, details in wrong() for one in details if one.startswith("9001")]
+    assert "`mainstay doctor --remove-orphans` ends its unit" in told
+
+
 # -- removing
 
 

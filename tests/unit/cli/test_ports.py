@@ -144,5 +144,5 @@ def test_a_socket_is_found_with_its_process(home):
 @pytest.mark.usefixtures("home")
 def test_output_is_json_or_yaml():
     result = CliRunner().invoke(app, ["ports", "-o", "table"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "json or yaml" in result.output

@@ -91,8 +91,8 @@ def test_what_is_named_is_held_and_released(units, names, held):
         (["both"], "write run/both or stack/both"),
         (["stack/backend/nix"], "it has: db_poller, main_app"),
         (["stack/nix"], "there are stacks: default/backend, default/both, other/far"),
-        (["run/backend"], "no run default.backend"),
-        (["nix"], "no run default.nix"),
+        (["run/backend"], "no run backend"),
+        (["nix"], "no run nix"),
     ],
 )
 def test_refusals_hold_nothing(units, names, says):

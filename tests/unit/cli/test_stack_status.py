@@ -218,13 +218,52 @@ def test_a_stack_in_depth(cluster):
     assert "backend-full-1" in told
     assert "db_poller is not up after 60 s; correct it" in told
     assert "other-full-1" not in told
-    assert [line.split("   ")[0].strip() for line in told.splitlines()[-5:]] == [
+    assert [line.split("   ")[0].strip() for line in told.splitlines()[-7:]] == [
         "mainstay flush backend",
+        "kubectl edit stack backend",
         "mainstay logs stack/backend/db_poller",
         "mainstay logs stack/backend/kalshi_api_watchdog",
         "mainstay status srestart/backend-full-1",
+        "mainstay restart stack/backend/db_poller",
         "mainstay restart stack/backend",
     ]
+    assert told.endswith("starts all afresh, and ends the strangers\n")
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "port 4000 is held by pid 9 (sshd): it is a system service; give one of the two another port",
+            False,
+        ),
+        ("port 4000 is held by uid 0, pid unknown; end it, or give the service another port", False),
+        ("port 4000 is held by pid 9 (x); `kubectl mainstay flush backend` ends it", True),
+    ],
+)
+def test_a_flush_is_offered_only_where_it_would_end_somebody(cluster, message, told):
+    seen = healthy() | {"phase": "Degraded"}
+    seen["services"][1] = service("trade_manager", "Pending", reason="PortForeign", message=message)
+    seen["ports"][1] |= {"state": "Foreign", "holder": "pid 9", "pid": 9}
+    cluster.add(STACKS, "backend", {"services": SERVICES}, **seen)
+    shown = say("status", "backend").partition("next:")[2]
+    assert ("mainstay flush backend" in shown) is told
+    assert ("mainstay restart stack/backend " in shown) is told
+    assert ("kubectl edit stack backend   give trade_manager another port" in shown) is not told
+
+
+def test_a_flush_is_no_restart(cluster):
+    cluster.add(STACKS, "backend", {"services": SERVICES}, **healthy())
+    restart(cluster, "backend-1-flush", "Completed", mode="Flush")
+    assert "Flush" not in say("status")
+    assert "Flush" in say("status", "backend")
+
+
+def test_a_free_port_of_a_service_that_is_up(cluster):
+    seen = healthy()
+    seen["ports"][1] |= {"state": "Free", "holder": "", "pid": None}
+    cluster.add(STACKS, "backend", {"services": SERVICES}, **seen)
+    assert "nobody listens" in say("status", "backend")
 
 
 def test_a_healthy_stack_asks_for_nothing(cluster):
