@@ -17,8 +17,20 @@ MACHINE = ("up", "down", "verify", "env", "operator")
 
 EPILOG = (
     "Exit codes: 0 done; 1 failed, refused, not found, or not so within --timeout; 2 wrong usage; 130 Ctrl-C.\n\n"
-    "Also understood: master, full, quick, emergency, force (of a stack), help."
+    "Also understood, of a stack: master = restart (full), force = --mode emergency, quick, full, emergency, flush. "
+    "And help."
 )
+COMPLETION = (
+    "Completion is that of kubectl: source <(kubectl completion bash). Names complete too, where "
+    "kubectl_complete-mainstay is on PATH: mainstay env puts it there."
+)
+UNKNOWN = {
+    "get": "`kubectl get stack` and `kubectl get srun` list objects; `mainstay status` shows everything",
+    "delete": "objects are deleted by kubectl: kubectl delete srun NAME, kubectl delete stack NAME",
+    "history": "`kubectl get srestart` is the history of restarts",
+    "reload": "`kubectl apply -f FILE` takes in what was changed; `mainstay restart stack/NAME` restarts",
+}
+"""Verbs that people try, and what to say instead."""
 _COMMAND = re.compile(r"(?<![\w/.-])(?<!kubectl )mainstay(?= (-h|--help|[a-z]+)\b)")
 
 

@@ -25,6 +25,7 @@ NO_FILES, FILES, NO_SPACE = 4, 0, 2
 ASK_SECONDS = 0.4
 """How long the cluster may take to name its objects; $MAINSTAY_COMPLETION_SECONDS, where it is far away."""
 
+SERVICES = "{.spec.services[*].name}"
 _GROUP = ".mainstay.dev"
 _WORDS = {
     "run": "strategyrun",
@@ -49,9 +50,19 @@ _OF_VERB = {
     "rollback": ("strategy", "run"),
     "flush": ("stack",),
     "master": ("stack",),
+    "full": ("stack",),
+    "quick": ("stack",),
+    "emergency": ("stack",),
     "force": ("stack",),
 }
 """Kinds that a verb is given."""
+_LATER = ("srestart",)
+"""Kinds that are offered only once they are named: there are many."""
+_BARE, _JOBS = ("run", "stack"), ("job", "batch")
+"""Kinds whose bare names are understood, by the verbs that have them; those of jobs by some."""
+_BARE_JOBS = ("start", "pause", "resume", "input", "cancel")
+_OF_SERVICES = ("restart", "logs", "release")
+"""Verbs that are given stack/NAME/SERVICE."""
 
 
 def main() -> None:
@@ -126,17 +137,27 @@ def _names(typed: Sequence[str], given: Sequence[str], last: str) -> tuple[list[
     if given and verb in ("logs", "input"):
         return _parts(typed, given[0], last) if len(given) == 1 else ([], NO_FILES)
     kinds = _OF_VERB.get(verb, ())
-    word, slash, _ = last.partition("/")
+    word, slash, rest = last.partition("/")
     if slash:
         kinds = tuple(kind for kind in kinds if kind == word)
+        if kinds == ("stack",) and "/" in rest and verb in _OF_SERVICES:
+            stack = rest.partition("/")[0]
+            there = [f"stack/{stack}/{one}" for one in _told(typed, "stack", stack, SERVICES)]
+            return _beginning(last, {one: "" for one in there if one not in given})
+    else:
+        kinds = tuple(kind for kind in kinds if kind not in _LATER)
     if not kinds:
         return [], NO_FILES
+    objects = _objects(typed, kinds)
+    names = [name for _, name in objects]
     found: dict[str, str] = {}
-    for kind, name in _objects(typed, kinds):
-        plain = kind == "run" and not slash
-        found[name if plain else f"{kind}/{name}"] = ""
-    for name in given:
-        found.pop(name, None)
+    for kind, name in objects:
+        full = f"{kind}/{name}"
+        bare = kind in _BARE or (kind in _JOBS and verb in _BARE_JOBS and bool(last))
+        if full in given or (name in given and names.count(name) == 1):
+            continue
+        plain = bare and names.count(name) == 1 and not slash and name.startswith(last)
+        found[name if plain else full] = ""
     return _beginning(last, found)
 
 
@@ -145,13 +166,18 @@ def _parts(typed: Sequence[str], of: str, last: str) -> tuple[list[str], int]:
     paths = {
         ("logs", "job"): "{.spec.steps[*].phases[*].tasks[*].name} {.spec.steps[?(@.program)].name}",
         ("input", "job"): "{.spec.steps[?(@.action)].name}",
-        ("logs", "stack"): "{.spec.services[*].name}",
+        ("logs", "stack"): SERVICES,
     }
     wanted = paths.get((typed[0], word))
     if wanted is None:
         return [], NO_FILES
+    return _beginning(last, dict.fromkeys(_told(typed, word, name, wanted), ""))
+
+
+def _told(typed: Sequence[str], word: str, name: str, wanted: str) -> list[str]:
+    """The words that an object has at a JSONPath."""
     answer = _ask(typed, "get", _WORDS[word] + _GROUP, name, "-o", f"jsonpath={wanted}")
-    return _beginning(last, dict.fromkeys(" ".join(answer).split(), ""))
+    return " ".join(answer).split()
 
 
 def _objects(typed: Sequence[str], kinds: Iterable[str]) -> list[tuple[str, str]]:

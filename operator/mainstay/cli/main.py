@@ -24,6 +24,8 @@ def main() -> None:
             _misused(f"options go after the verb: {called.me()} {' '.join([*verb, *option])}")
         if called.plugin() and first in called.MACHINE:
             _misused(called.elsewhere(first))
+        if first in called.UNKNOWN:
+            _misused(f"no command {first}: {called.spoken(called.UNKNOWN[first])}")
         command()(prog_name=called.me())
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -40,6 +42,7 @@ def command() -> Any:
     tree.epilog = called.EPILOG
     if not called.plugin():
         return tree
+    tree.epilog = f"{called.EPILOG}\n\n{called.COMPLETION}"
     tree.help = (
         f"{tree.help}\n\nCluster and namespace are those of kubectl's current context; --context, --kubeconfig and -n "
         f"go after the verb. Of this machine, and said as `mainstay VERB`: {', '.join(called.MACHINE)}."

@@ -96,11 +96,12 @@ def restart(
     emergency: kill services and supervisor, end strangers, start fresh, verify
     flush: end strangers on its ports, and nothing else
 
-    A stack has one restart at a time; others wait, in order of age. Ctrl-C ends the following, not the restart;
-    `kubectl delete srestart NAME` gives it up: the stack then goes on as declared.
+    A stack has one restart at a time; others wait, in order of age. Ctrl-C ends
+    the following, not the restart. `kubectl delete srestart NAME` gives it up:
+    the stack then goes on as declared.
 
-    stack/NAME/SERVICE restarts that service alone (raises its restartNonce); with --dry-run it prints the JSON patch,
-    for kubectl patch stack NAME --type json.
+    stack/NAME/SERVICE restarts that service alone (raises its restartNonce).
+    With --dry-run it prints the JSON patch, as kubectl patch --type json has it.
 
     Older words: master is restart --mode full, force is --mode emergency.
     """

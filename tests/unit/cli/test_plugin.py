@@ -88,6 +88,7 @@ def test_every_help_has_the_name_and_no_command_of_this_machine():
     told = invoke("-h").output
     assert "Usage: kubectl mainstay" in told
     assert "Exit codes" in told
+    assert "source <(kubectl completion bash)" in " ".join(told.split())
     tree = main.command()
     assert not set(called.MACHINE) & set(tree.commands)
     for verb in tree.commands:
@@ -104,6 +105,10 @@ def test_every_help_has_the_name_and_no_command_of_this_machine():
         (["-n", "x", "logs", "a"], "kubectl mainstay logs a -n x"),
         (["--context=c"], "kubectl mainstay VERB --context=c"),
         (["nix"], "No such command 'nix'"),
+        (["get"], "kubectl get stack"),
+        (["delete", "x"], "kubectl delete srun"),
+        (["history"], "kubectl get srestart"),
+        (["reload"], "`kubectl mainstay restart stack/NAME` restarts"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(monkeypatch, capsys, arguments, says):
@@ -203,7 +208,16 @@ def names(*words: str) -> list[str]:
     [
         (["sta"], ["start", "status"]),
         (["u"], []),
-        (["status", ""], ["bot", "stack/backend"]),
+        (["status", ""], ["bot", "backend"]),
+        (["restart", "b"], ["bot", "backend"]),
+        (["restart", "bot", ""], ["backend"]),
+        (["restart", "stack/backend", ""], ["bot"]),
+        (["restart", "backend", ""], ["bot"]),
+        (["restart", "st"], ["stack/backend"]),
+        (["restart", "stack/backend/"], ["stack/backend/main_app", "stack/backend/db_poller"]),
+        (["restart", "stack/backend/db_poller", "stack/backend/"], ["stack/backend/main_app"]),
+        (["flush", ""], ["backend"]),
+        (["stop", "stack/backend/"], []),
         (["status", "stack/"], ["stack/backend"]),
         (["status", "run/"], ["run/bot"]),
         (["logs", "stack/backend", "m"], ["main_app"]),
@@ -226,7 +240,7 @@ def test_names_are_asked_for_where_they_were_typed(asked):
     told = asked.read_text()
     assert "--namespace=dev --context=c" in told
     assert "strategyrun.mainstay.dev,phasedjob.mainstay.dev" in told
-    assert names("start", "bot", "") == ["stack/backend"], "not the one that is there already"
+    assert names("start", "bot", "") == ["backend"], "not the one that is there already"
 
 
 @pytest.mark.usefixtures("asked")
@@ -239,7 +253,9 @@ def test_every_verb_and_option_is_known_and_kept(home):
     assert len(kept) == 1
     kept[0].write_text('{"from-the-cache": {}}')
     assert set(complete.tree()) == {"from-the-cache"}
-    assert set(complete._OF_VERB) - {"master", "force"} <= set(known) | {"flush"}
+    assert set(complete._OF_VERB) - {"master", "full", "quick", "emergency", "force"} <= set(known) | {
+        "flush"
+    }
 
 
 def test_silent_when_nothing_answers(asked, monkeypatch, capsys):
