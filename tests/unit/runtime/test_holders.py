@@ -11,13 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from tests.contract.harness import eventually, free_port
 from tests.contract.stack_harness import LISTENER, ProcessStackHarness
 
+from mainstay.api.program import RestartPolicy, RestartPolicyType
 from mainstay.runtime import effects
-from mainstay.runtime.base import UnitSpec
+from mainstay.runtime.base import UnitSpec, UnitState
 from mainstay.runtime.process import ProcessRuntime, ports, proc
 from mainstay.runtime.process import holders as module
 
@@ -32,6 +34,9 @@ if os.fork() == 0:
         if len(sys.argv) > 2:  # nothing tells any more whose it is, but who its ancestors are
             server.set_inheritable(True)
             code = "import os, signal; os.closerange(0, 3); signal.pause()"
+            if sys.argv[2] == "closed":  # nor its unit's lock
+                kept = server.fileno()
+                code = f"import os, signal; os.closerange(0, {kept}); os.closerange({kept + 1}, 999); signal.pause()"
             os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", code], {})
     else:
         os._exit(0)
@@ -41,6 +46,17 @@ import signal
 while True:
     signal.pause()
 """
+
+OPERATOR = """
+import asyncio, pathlib, sys
+from mainstay.runtime.process import ProcessStacks
+async def main(home, home_id):
+    stacks = ProcessStacks(pathlib.Path(home), home_id=home_id)
+    await stacks.open(("default", "worker"))
+    await stacks.close()
+asyncio.run(main(*sys.argv[1:]))
+"""
+NEVER = RestartPolicy(policy=RestartPolicyType.NEVER)
 
 
 @pytest.fixture
@@ -81,6 +97,16 @@ async def leader_of(runtime, name):
         return (await runtime.observe(name)).leader
 
     return await eventually(leader)
+
+
+async def left_behind(runtime, port):
+    """A daemon without any mark, whose leader has ended: its scope's supervisord has adopted it."""
+    await runtime.start(replace(bot(port, DAEMON, "closed"), restart=NEVER))
+    await listening(port)
+    leader = await leader_of(runtime, "default.bot")
+    await eventually(lambda: adopted(port, leader))
+    proc.send(leader, signal.SIGKILL)
+    await eventually(lambda: adopted(port, runtime._scope.process))
 
 
 def adopted(port, leader):
@@ -263,14 +289,14 @@ class TestProtected:
         port = free_port()
         await bots.start(bot(port))
         await listening(port)
-        assert await self.refused(place, port) == "it is the process of default.bot of scope runs"
+        assert await self.refused(place, port) == "it is the process of run default.bot"
 
     async def test_a_bot_that_erased_its_marks(self, place, bots):
         port = free_port()
         spec = bot(port)
         await bots.start(UnitSpec("default.bot", "uid-1", 1, ("/usr/bin/env", "-i", *spec.argv)))
         await listening(port)
-        assert await self.refused(place, port) == "it is the process of default.bot of scope runs"
+        assert await self.refused(place, port) == "it is the process of run default.bot"
 
     async def test_a_daemon_of_a_bot_that_erased_its_marks(self, place, bots):
         """Of which nothing tells but who adopted it."""
@@ -281,7 +307,7 @@ class TestProtected:
         leader = await leader_of(bots, "default.bot")
         await eventually(lambda: adopted(port, leader))
         words = await self.refused(place, port)
-        assert words == "it descends from the process of default.bot of scope runs"
+        assert words == "it descends from the process of run default.bot"
 
     async def test_a_service_of_another_stack(self, place):
         port = free_port()
@@ -289,15 +315,43 @@ class TestProtected:
         await other.start(bot(port, name="app"))
         await listening(port)
         words = await self.refused(place, port)
-        assert words == f"it is the process of app of scope {other._dir.name}"
+        assert words == "it is the process of service app of stack default/worker"
+
+    async def test_a_service_of_another_stack_whose_record_was_lost(self, place):
+        port = free_port()
+        other = await place.open(OTHER)
+        await other.start(bot(port, name="app"))
+        await listening(port)
+        os.unlink(f"{other._dir.path}/stack")
+        assert await self.refused(place, port) == "it is the process of service app of a stack"
+
+    async def test_what_another_stack_left(self, place):
+        port = free_port()
+        other = await place.open(OTHER)
+        await left_behind(other, port)
+        words = await self.refused(place, port)
+        assert words == "it descends from the supervisor of stack default/worker"
+
+    async def test_what_a_bot_left(self, place, bots):
+        port = free_port()
+        await left_behind(bots, port)
+        assert await self.refused(place, port) == "it descends from the supervisor of runs"
 
     async def test_a_bot_of_another_home(self, place):
         there = ProcessStackHarness()
         try:
             await there.start()
             port = free_port()
-            await there.serving("app", port)
-            assert (await self.refused(place, port)).endswith(", of another home")
+            env = {"STACK_NAME": "backend", "SERVICE_NAME": "db_poller"}
+            spec = replace(bot(port, name="db_poller"), env=env)
+            await there.runtime.start(spec)
+            await listening(port)
+            words = "it is the process of service db_poller of stack backend, of another home of Mainstay"
+            assert await self.refused(place, port) == words
+            await there.runtime.start(bot(other := free_port(), name="app"))
+            await listening(other)
+            words = "it is the process of service app of a stack, of another home of Mainstay"
+            assert await self.refused(place, other) == words
         finally:
             await there.close()
 
@@ -311,6 +365,60 @@ class TestProtected:
                 assert await self.refused(place, port) == "it is part of Mainstay"
             finally:
                 process.kill()
+
+
+class TestUnderTheSystem:
+    """As in a Mainstay that is up: the operator is a unit of the system, so its supervisord is above all others."""
+
+    @pytest.fixture
+    async def system(self, place) -> AsyncIterator[ProcessRuntime]:
+        runtime = ProcessRuntime(place.home, "system", home_id=place.home_id)
+        await runtime.start_up()
+        try:
+            yield runtime
+        finally:
+            for name in await runtime.names():
+                await runtime.stop(name, grace_seconds=0, force=True)
+            await runtime.shut_down_scope(True)
+            await runtime.close()
+
+    async def test_what_a_service_left_to_it_is_a_stranger(self, place, system):
+        argv = (sys.executable, "-c", OPERATOR, str(place.home), place.home_id)
+        await system.start(UnitSpec("operator", "uid-1", 1, argv, restart=NEVER))
+
+        async def ended():
+            return (await system.observe("operator")).state is UnitState.EXITED
+
+        await eventually(ended)
+        scope = await place.open(OTHER)
+        old = await scope.supervisor()
+        assert proc.look(old).parent == system._scope.process.pid
+        port = free_port()
+        await scope.start(replace(bot(port, DAEMON, "closed", name="app"), restart=NEVER))
+        await listening(port)
+        leader = await leader_of(scope, "app")
+        await eventually(lambda: adopted(port, leader))
+        (daemon,) = [one.process for one in await scope.holders([port])]
+        proc.send(old, signal.SIGKILL)
+        await eventually(lambda: proc.look(old) is None)
+        proc.send(leader, signal.SIGKILL)
+        await eventually(lambda: proc.look(daemon).parent == system._scope.process.pid)
+        (holder,) = await scope.holders([port])
+        assert (holder.process, holder.unit, holder.protected) == (daemon, "", "")
+        await scope.end_holders([port])
+        await eventually(lambda: proc.look(daemon) is None)
+
+    async def test_its_own_programs_are_none(self, place, system):
+        first, second = free_port(), free_port()
+        await system.start(bot(first, name="etcd"))
+        await system.start(bot(second, DAEMON, "erased", name="operator"))
+        await listening(first)
+        await listening(second)
+        leader = await leader_of(system, "operator")
+        await eventually(lambda: adopted(second, leader))
+        refused = TestProtected().refused
+        assert await refused(place, first) == "it is the process of etcd of Mainstay itself"
+        assert await refused(place, second) == "it descends from the process of operator of Mainstay itself"
 
 
 class TestFlush:

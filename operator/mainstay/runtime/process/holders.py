@@ -34,6 +34,9 @@ class Holders:
         self._scans = scans
         self._observer = observer
         self._proven: dict[int, list[Owned]] = {}  # inode → members that were seen with it
+        self._led: dict[
+            str, ProcessId
+        ] = {}  # the leaders then: who only descends from one is proven by it alone
 
     async def look(self, ports: Iterable[int]) -> list[PortHolder]:
         """See StackRuntime.holders. Where only leaders listen, or who was proven before, few files are read."""
@@ -42,6 +45,7 @@ class Holders:
         leaders = self._leaders()
         known = self._known(listeners, leaders) if listeners else {}
         found = await self._holders(listeners, known)
+        self._led = {name: process for name, (process, _, _) in leaders.items()}
         silent = wanted - {one.port for one in listeners} - self._executing(wanted, leaders)
         taken = {port for port in silent if not tcp.bindable(port, listen=False)}
         closed = tcp.closed(taken) if taken else set()
@@ -99,7 +103,9 @@ class Holders:
         known: dict[int, list[Owned]] = {}
         for inode in [inode for inode in rest if inode in self._proven]:
             owned = [pair for pair in self._proven[inode] if _has(pair[0], inode)]
-            if owned:
+            if owned and all(
+                unit in leaders and self._led.get(unit) == leaders[unit][0] for _, unit in owned
+            ):
                 known[inode] = owned
                 del rest[inode]
         ports = set(rest.values())

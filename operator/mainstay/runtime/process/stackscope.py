@@ -16,7 +16,7 @@ from mainstay.runtime.process.ending import ended
 from mainstay.runtime.process.holders import Holders
 from mainstay.runtime.process.runtime import ProcessRuntime
 from mainstay.runtime.process.stacklogs import StackLogs
-from mainstay.runtime.process.unitdir import ScopeDir
+from mainstay.runtime.process.unitdir import ScopeDir, stack_of
 
 ANSWER_SECONDS = 2.0
 ANSWERED_SECONDS = 1.0
@@ -155,14 +155,8 @@ def write_key(directory: ScopeDir, key: tuple[str, str]) -> None:
 
 def known_scopes(home: Path | str) -> list[tuple[tuple[str, str], str]]:
     """Key and scope of every stack that has one under this home, sorted; no operator is needed."""
-    found = []
-    for name in _entries(home):
-        if name.startswith(PREFIX):
-            raw = records.read(f"{home}/scopes/{name}/stack") or b""
-            namespace, _, stack = dict(records.decode(raw, "\n") or ()).get("stack", "").partition("/")
-            if stack and stack_scope(namespace, stack) == name:
-                found.append(((namespace, stack), name))
-    return sorted(found)
+    names = [name for name in _entries(home) if name.startswith(PREFIX)]
+    return sorted((key, name) for name in names if (key := stack_of(home, name)) is not None)
 
 
 def sweep_trash(home: Path | str) -> None:

@@ -11,7 +11,12 @@ from collections.abc import Iterator
 
 from mainstay.runtime.process import members, proc
 from mainstay.runtime.process.members import Scan
-from mainstay.runtime.process.unitdir import ScopeDir
+from mainstay.runtime.process.unitdir import UNIT_NAME, ScopeDir, stack_of
+
+SYSTEM = "system"
+"""The scope below whose supervisord the operator starts all others: what these leave comes to it, so to be adopted
+by it proves nothing. What is its own carries marks."""
+ANOTHER = ", of another home of Mainstay"
 
 
 def protection(pid: int, scan: Scan, scope: ScopeDir, home_id: str) -> str:
@@ -23,22 +28,21 @@ def protection(pid: int, scan: Scan, scope: ScopeDir, home_id: str) -> str:
     if scan.marks(pid).scope:
         return "it is part of Mainstay"
     recorded = scan.recorded(scope.home)
-    own = f"{home_id}/{scope.name}"
     for one in (pid, *_ancestors(scan, pid)):
         words = "it is the process" if one == pid else "it descends from the process"
         marks = scan.marks(one)
         if marks.scope:
             of = proc.environ(one).get(members.SCOPE, "")
-            if of == own:
+            if of == f"{home_id}/{scope.name}" or (of == f"{home_id}/{SYSTEM}" and not marks.name):
                 break  # what a service of this very stack left behind
-            return f"it descends from the supervisor of scope {of.partition('/')[2] or '?'}"
+            return f"it descends from the supervisor of {_scope(of, scope.home, home_id)}"
         if marks.home and marks.home != home_id:
-            return f"{words} of {_unit(marks.name)}, of another home"
+            return f"{words} of {_foreign_unit(marks.name, one)}"
         name = marks.name or recorded.get(one, "")
         if (name or marks.home) and not name.startswith(scope.name + "/"):
-            return f"{words} of {_unit(name)}"
+            return f"{words} of {_unit(name, scope.home)}"
     if name := _open_unit(pid, scope):
-        return f"it has files of {_unit(name)} open"
+        return f"it has files of {_unit(name, scope.home)} open"
     return ""
 
 
@@ -51,9 +55,38 @@ def _ancestors(scan: Scan, pid: int) -> Iterator[int]:
         yield pid
 
 
-def _unit(mark: str) -> str:
+def _unit(mark: str, home: str) -> str:
+    """A unit of this home as people know it."""
     scope, _, name = mark.partition("/")
-    return f"{name} of scope {scope}" if name else "a unit"
+    match scope:
+        case "runs":
+            return f"run {name}"
+        case "jobs":
+            return "a task"
+        case "system":
+            return f"{name} of Mainstay itself"
+    if not name:
+        return "a unit"
+    key = stack_of(home, scope)
+    return f"service {name} of {'a stack' if key is None else 'stack ' + '/'.join(key)}"
+
+
+def _foreign_unit(mark: str, pid: int) -> str:
+    """The same of another home: what its stack is called, its environment alone tells."""
+    env = proc.environ(pid)
+    stack, service = env.get("STACK_NAME", ""), env.get("SERVICE_NAME", "")
+    if mark.startswith("stack-") and UNIT_NAME.fullmatch(stack) and UNIT_NAME.fullmatch(service):
+        return f"service {service} of stack {stack}{ANOTHER}"
+    return _unit(mark, "") + ANOTHER
+
+
+def _scope(mark: str, home: str, home_id: str) -> str:
+    """A scope as people know it, by the mark of its supervisor."""
+    of, _, name = mark.partition("/")
+    key = stack_of(home, name) if of == home_id else None
+    known = {"runs": "runs", "jobs": "tasks", SYSTEM: "Mainstay itself"}
+    words = known.get(name, "a stack") if key is None else f"stack {'/'.join(key)}"
+    return words if of == home_id else words + ANOTHER
 
 
 def _open_unit(pid: int, scope: ScopeDir) -> str:

@@ -11,6 +11,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mainstay.core.names import stack_scope
 from mainstay.runtime import effects
 from mainstay.runtime.base import ProcessId
 from mainstay.runtime.process import proc, records
@@ -242,6 +243,15 @@ class UnitDir:
             with effects.effect("remove unit directory"):
                 os.rename(self.path, trash)
                 shutil.rmtree(trash, ignore_errors=True)
+
+
+def stack_of(home: Path | str, scope: str) -> tuple[str, str] | None:
+    """(namespace, name) of the stack whose scope this is, as its record says; None if none says so."""
+    if not SCOPE_NAME.fullmatch(scope):
+        return None
+    raw = records.read(f"{home}/scopes/{scope}/stack") or b""
+    namespace, _, stack = dict(records.decode(raw, "\n") or ()).get("stack", "").partition("/")
+    return (namespace, stack) if stack and stack_scope(namespace, stack) == scope else None
 
 
 class ScopeDir:
