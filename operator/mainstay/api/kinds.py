@@ -304,7 +304,7 @@ STACK_RESTART = Kind(
         Column("Mode", ".spec.mode", "Full, Quick, Emergency or Flush; none means Full."),
         Column("State", ".status.phase", "Where it is."),
         Column("Step", ".status.step", "The step under way, or the one that failed."),
-        Column("Started", ".status.startedAt", "Time since it was begun.", "date"),
+        Column("Took", ".status.took", "Seconds from its first step to its end."),
         AGE,
         Column("Completed", ".status.completedAt", "When it was over.", priority=1),
         Column("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words.", priority=1),

@@ -60,7 +60,9 @@ class Service(
         None, description="What to do when the process ends by itself. Default: Always, 1 s to 300 s."
     )
     restart_nonce: Annotated[int, Field(ge=0, le=2**53)] = Field(
-        0, description="Change it to restart this service, and no other, once. Default: 0."
+        0,
+        description="Raise it to restart this service, and no other, once. The value at creation has no effect, nor "
+        "has a lower one: `kubectl apply` of a manifest without it takes it away again. Default: 0.",
     )
 
 
@@ -201,6 +203,7 @@ class ServiceStatus(
     inputs_hash: str | None = Field(
         None, description="Hash of the declared inputs of this attempt; another one restarts.", max_length=80
     )
+    handled_restart_nonce: Count | None = Field(None, description="Last restartNonce that was consumed.")
     process: ProcessStatus | None = Field(None, description="The live leader.")
     since: datetime | None = Field(None, description="When the present process was started.")
     restarts: Count = Field(0, description="Restarts by the supervisor within this attempt.")

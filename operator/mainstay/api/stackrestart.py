@@ -123,6 +123,7 @@ class StackRestartStatus(Model):
     )
     started_at: datetime | None = Field(None, description="When it was begun, to the millisecond.")
     completed_at: datetime | None = Field(None, description="When it was over.")
+    took: str = Field("", description="Seconds from its first step to its end, as 6.1 s.", max_length=16)
     conditions: tuple[Condition, ...] = Field(
         (),
         description="Complete, Ready, Reconciling, Stalled.",

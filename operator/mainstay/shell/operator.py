@@ -110,6 +110,7 @@ class Operator:
         self._strategies.stale = lambda key: self.queue.add(("library", *key))
         self._runs.snapshot_lost = self._wakes.strategy_of
         self._stacks.changed = self._wakes.restarts_of
+        self._stacks.answered = lambda key: self.queue.add(("stack", *key))
         self._restarts.changed = self._wakes.stack_of_restart
         self._jobs.changed = self._wakes.batch_of
         self._batches.touched = lambda key: self.queue.add(("job", *key))
@@ -173,6 +174,7 @@ class Operator:
         for key in await self.queue.close(PASS_SECONDS):
             logger.error("shutdown: work on %s %s/%s was cut off after %.0f s", *key, PASS_SECONDS)
             self._cut_off("reconcile")
+        await self._stacks.close()
         await self._writes.drain()
         if recorder is not None:
             await _cancelled([recorder])  # the last: it tells what the others came to

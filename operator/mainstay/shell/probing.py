@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ class Probing:
     result: ProbeResult | None = None
     failures: int = 0
     pid: int = 0
+    task: asyncio.Task[ProbeResult] | None = None  # for who doesn't wait: the question under way
+    late: bool = False  # somebody is to be told when it is answered
 
     async def ask(
         self, runtime: Runtime, unit: Unit, readiness: Readiness | None, port: int | None

@@ -30,7 +30,7 @@ Bug = Callable[[pytest.MonkeyPatch], None]
 BUGS: dict[str, tuple[Bug, str]] = {}
 """Name → (how it is planted, the story that should not go as it does)."""
 right_leases, right_decide, right_ports = ports.leases, stack_core.decide, ports.ports_of
-right_flush, right_wish_at, right_refusal = steps._flush, stack_snapshot.wish_at, restart_core._refusal
+right_flush, right_wish_at, rightrefused = steps._flush, stack_snapshot.wish_at, restart_core.refused
 right_ending, right_told, right_step = service._ending, service._told, steps.step
 
 
@@ -322,15 +322,15 @@ def completed_although_one_is_down(patch):
 @bug("refused")
 def anybody_may_restart(patch):
     def refusal(s):
-        found = right_refusal(s)
+        found = rightrefused(s)
         return None if found and found[0] == reasons.NOT_OWNER else found
 
-    patch.setattr(restart_core, "_refusal", refusal)
+    patch.setattr(restart_core, "refused", refusal)
 
 
 @bug("stopped_in_the_middle")
 def a_stopped_stack_is_started_by_its_restart(patch):
-    patch.setattr(restart_core, "_refusal", lambda _: None)
+    patch.setattr(restart_core, "refused", lambda _: None)
 
 
 @bug("kept_for_its_time")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -14,8 +14,39 @@ from mainstay.shell import probing
 from mainstay.shell.stacks import gather, restarts, stacks
 
 
+class Answer:
+    """A task that was over at once: what it asks for is in memory."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._error: Exception | None = None
+        try:
+            while True:
+                coroutine.send(None)  # nothing comes between a question and its answer
+        except StopIteration as end:
+            self._value = end.value
+        except Exception as error:
+            self._error = error
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def add_done_callback(self, told: Callable[[Any], object]) -> None:
+        told(self)
+
+
 class Questions:
-    """`asyncio.gather` for what is only asked: one after the other, and the first error ends it."""
+    """`asyncio` for what is only asked: one after the other, and the first error of a gather ends it."""
+
+    create_task = Answer
+
+    @staticmethod
+    async def wait(tasks: Iterable[Answer], timeout: float) -> None:
+        """They are over."""
 
     @staticmethod
     async def gather(*coroutines: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:

@@ -109,7 +109,7 @@ def a_port_is_changed(world: StackWorld) -> None:
     world.scope().occupy(8009, "pid 7 (nc)")
     world.change("web", "api", port=8009)
     world.converge()
-    says(world, api="Running#1")
+    says(world, api="Running#1 PortForeign")
     world.say("the stranger goes")
     world.scope().occupy(8009, None)
     world.converge()

@@ -670,7 +670,7 @@ def test_a_step_that_fails_ends_it_where_it_is():
 CIRCLE = stack(service("a", None, "b"), service("b", None, "a"))
 OWNED = stack(owner={"userId": "ada"})
 REFUSALS: dict[str, tuple[RestartSnapshot, str]] = {
-    "no such stack": (replace(snap(), stack=None), "StackNotFound"),
+    "no such stack": (replace(snap(lately=Lately(step_seconds=10)), stack=None), "StackNotFound"),
     "being deleted": (snap(of=stack(deleting=True)), "StackDeleted"),
     "owned, nobody asks": (snap(of=OWNED), "NotOwner"),
     "owned, another asks": (snap(of=OWNED, owner={"userId": "bob"}), "NotOwner"),
@@ -694,6 +694,27 @@ def test_refused(s, reason):
         NOW,
     )
     assert ready.message
+
+
+def test_a_stack_may_be_applied_after_its_restart():
+    s = replace(snap(), stack=None)
+    first = written(s)
+    assert (first.phase, find(first.conditions, "Ready").reason) == ("Pending", "StackNotFound")
+    assert decide(applied(s, first)) == p.Wait(10.0)
+
+
+def test_many_ways_to_wait_for_one_are_one():
+    """Two services on each of 32 layers, each needing both of the layer before: 2^32 paths to the first."""
+    layers = [("a0", "b0")]
+    services = [service("a0"), service("b0")]
+    for n in range(1, 32):
+        services += [service(f"{x}{n}", None, *layers[-1]) for x in "ab"]
+        layers.append((f"a{n}", f"b{n}"))
+    waiting = {"state": "Pending", "reason": "DependencyNotReady"}
+    begun = {"state": "Starting", "reason": "Starting"}
+    status_ = [{"name": one["name"], **(waiting if one["dependsOn"] else begun)} for one in services]
+    s = snap("Full", "StartServices", stack(*services, told=status_))
+    assert step(s) == Waiting(1.0)
 
 
 ALLOWED = {

@@ -399,6 +399,14 @@ def test_a_circle_is_stopped_all_at_once():
     assert acts(s) == ["StopService a", "StopService b", "StopService c"]
 
 
+def test_without_an_order_what_is_dead_is_told():
+    s = snap(stack(*CIRCLE, told=[told(one) for one in CIRCLE]), unit("a", "Exited"), unit("b"), unit("c"))
+    plan = decide(s)
+    assert isinstance(plan, p.Write)
+    a = plan.status.service("a")
+    assert (a.state, a.reason, a.ready, a.process) == ("Pending", "DependencyCycle", False, None)
+
+
 # --- what restarts what
 
 CHANGES: dict[str, tuple[dict[str, Any], bool]] = {
@@ -442,7 +450,80 @@ def test_a_change_of_the_port_waits_for_the_stranger():
         holders={8005: (replace(NC, port=8005),)},
     )
     assert acts(s) == []
+    plan = decide(s)
+    assert isinstance(plan, p.Write)
+    db = plan.status.service("db")
+    assert (db.state, db.reason, db.ready) == ("Running", "PortForeign", False)  # it isn't what is declared
+    assert {c.type: c.status for c in plan.status.conditions}["Ready"] != "True"
     assert acts(replace(s, holders={})) == ["StopService db"]
+
+
+NONCES = {
+    "raised": (1, 0, True),
+    "raised again": (2, 1, True),
+    "consumed": (1, 1, False),
+    "taken away by an apply": (0, 1, False),
+    "brought back by an older manifest": (1, 2, False),
+    "there at creation": (3, None, False),
+}
+
+
+@pytest.mark.parametrize(("nonce", "handled", "restarts"), NONCES.values(), ids=NONCES)
+def test_a_restart_of_one_service_is_asked_for_once(nonce, handled, restarts):
+    one = service("a", restartNonce=nonce)
+    s = snap(
+        stack(one, service("b"), told=[told(one, handledRestartNonce=handled), told(service("b"))]),
+        unit("a", inputs_hash=hash_of(one)),
+        unit("b", inputs_hash=hash_of(service("b"))),
+    )
+    assert acts(s) == (["StopService a"] if restarts else [])
+
+
+def test_status_has_room_for_what_goes_before_what_comes():
+    old = [service(f"old{n}") for n in range(120)]
+    new = [service(f"new{n}") for n in range(64)]
+    s = snap(
+        stack(*new, told=[told(one, "Stopping", reason="Removed") for one in old]),
+        *(unit(one["name"], "Stopping") for one in old),
+    )
+    plan = decide(s)
+    assert isinstance(plan, p.Write)
+    assert len(plan.status.services) == 128
+    assert {one["name"] for one in old} <= {one.name for one in plan.status.services}
+
+
+GRACES = {"its own": (120.0, 120.0), "unknown": (None, 30.0)}
+
+
+@pytest.mark.parametrize(("known", "grace"), GRACES.values(), ids=GRACES)
+def test_what_is_declared_no_longer_has_its_own_time_to_end(known, grace):
+    gone = told(service("gone"), "Stopping", reason="Removed")
+    s = snap(
+        stack(service("a"), told=[told(service("a")), gone]), unit("a"), unit("gone", grace_seconds=known)
+    )
+    (stop,) = [one for one in decide(settled(s)[0]).actions if isinstance(one, p.StopService)]
+    assert stop.grace_seconds == grace
+
+
+def test_closed_connections_are_waited_for_and_no_stranger():
+    """Those of a listener without SO_REUSEADDR: the kernel keeps them for a minute."""
+    kept = PortHolder(8001, "closed connections, which the kernel keeps", passing=True)
+    s = snap(stack(DB), holders={8001: (kept,)})
+    plan = decide(s)
+    assert isinstance(plan, p.Write)
+    db = plan.status.service("db")
+    assert (db.state, db.reason) == ("Pending", "PortClosing")
+    assert [one.state for one in plan.status.ports] == ["Free"]
+    assert {c.type: c.status for c in plan.status.conditions}["Stalled"] == "False"
+
+
+@pytest.mark.parametrize(("more", "ready"), [({"state": "Stopped"}, True), ({"deleting": True}, False)])
+def test_a_stack_at_rest_is_ready_and_one_that_goes_is_not(more, ready):
+    s = snap(stack(*CIRCLE, **more), leased=())
+    plan = decide(s)
+    assert isinstance(plan, p.Write)
+    said = {c.type: c.status for c in plan.status.conditions}
+    assert (said["Ready"] == "True", said["Stalled"]) == (ready, "False")
 
 
 def test_two_that_swap_their_ports_both_make_room():

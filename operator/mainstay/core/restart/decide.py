@@ -27,6 +27,8 @@ from mainstay.core.stack.spec import problem_of
 
 RestartPlan = Plan[StackRestartStatus]
 
+ABSENT_SECONDS = 10.0
+"""For a stack that is applied together with its restart, and after it."""
 TURN_SECONDS = 2.0
 """A stack that does nothing else claims a restart at once; only what takes longer is told."""
 
@@ -37,7 +39,11 @@ def decide(s: RestartSnapshot) -> RestartPlan:
         return Wait()
     if s.status.phase in OVER:
         return _kept(s)
-    if refusal := _refusal(s):
+    if refusal := refused(s):
+        begun = s.status.phase is RestartPhase.RUNNING
+        if refusal[0] == reasons.STACK_NOT_FOUND and not begun and s.lately.step_seconds < ABSENT_SECONDS:
+            status = _told(s, RestartPhase.PENDING, *refusal)
+            return Write(status) if status != s.status else Wait(ABSENT_SECONDS - s.lately.step_seconds)
         return Write(_ended(s, RestartPhase.FAILED, *refusal))
     if not s.claimed:
         if not s.ahead and s.status.phase is None and s.lately.step_seconds < TURN_SECONDS:
@@ -59,7 +65,7 @@ def _kept(s: RestartSnapshot) -> RestartPlan:
     return Wait(left.total_seconds())
 
 
-def _refusal(s: RestartSnapshot) -> tuple[str, str] | None:
+def refused(s: RestartSnapshot) -> tuple[str, str] | None:
     """Why it can't be done, whatever its turn: (reason, words)."""
     name = s.restart.spec.stack
     if s.stack is None:
@@ -160,7 +166,9 @@ def _with(s: RestartSnapshot, told: StepStatus) -> StackRestartStatus:
 
 
 def _ended(s: RestartSnapshot, phase: RestartPhase, reason: str, words: str) -> StackRestartStatus:
-    status = s.status.model_copy(update={"completed_at": s.now})
+    begun = s.status.started_at
+    took = f"{max(0.0, (s.now - begun).total_seconds()):.1f} s" if begun is not None else ""
+    status = s.status.model_copy(update={"completed_at": s.now, "took": took})
     if phase is RestartPhase.COMPLETED:
         status = status.model_copy(update={"step": None})
     return _told(s, phase, reason, words, status)

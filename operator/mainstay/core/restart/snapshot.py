@@ -86,7 +86,12 @@ class RestartSnapshot:
     @property
     def strangers(self) -> list[PortHolder]:
         """Who isn't of this stack and listens on an assigned port."""
-        return [one for port in self.ports for one in self.holders.get(port, ()) if one.stranger]
+        return [
+            one
+            for port in self.ports
+            for one in self.holders.get(port, ())
+            if one.stranger and not one.passing
+        ]
 
     @property
     def living(self) -> list[str]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
-from mainstay.api.servicestack import Service, ServiceState
+from mainstay.api.servicestack import ServiceState, ServiceStatus
 from mainstay.api.stackrestart import RestartMode, StepName, VerifiedService
 from mainstay.core import reasons
 from mainstay.core.plan import EndHolders, EndSupervisor, RestartEffect, StartSupervisor
@@ -23,6 +24,8 @@ START_SECONDS = 20.0
 """For a new supervisor to answer."""
 SOCKET_SECONDS = 2.0
 """For a socket to go after the process that listened."""
+CLOSING_SECONDS = 65.0
+"""For closed connections whose listener had no SO_REUSEADDR: the kernel keeps them for a minute."""
 LOOK_SECONDS = 1.0
 """What the stack's services do is told by its status; this is for what is not."""
 LOOP_RESTARTS = 2
@@ -166,6 +169,8 @@ def _verify_ports(s: RestartSnapshot) -> Outcome:
         return Done(f"{len(s.ports)} assigned {_s(len(s.ports), 'port')} free")
     if s.lately.step_seconds < SOCKET_SECONDS and not s.strangers:
         return Waiting(poll=True)
+    if s.lately.step_seconds < CLOSING_SECONDS and all(one.passing for one in held):
+        return Waiting(LOOK_SECONDS)
     words = "; ".join(foreign_words(one, s.declared.metadata.name) for one in held)
     again = " It was taken after the flush: stop what starts it." if s.mode is not RestartMode.QUICK else ""
     return Failed(f"{words}.{again}")
@@ -198,6 +203,8 @@ def _told_stopped(s: RestartSnapshot) -> bool:
 
 def _stop_limit(s: RestartSnapshot) -> float:
     """Seconds beyond which only the kernel can hold a process: one grace period after the other, and then some."""
+    if s.mode is RestartMode.EMERGENCY:
+        return 30.0
     grace = max((one.program.termination_grace_period_seconds for one in s.declared.spec.services), default=0)
     return len(s.declared.spec.services) * grace + 30.0
 
@@ -216,7 +223,7 @@ def _pid(unit: Unit) -> str:
 
 def _start(s: RestartSnapshot) -> Outcome:
     """Every service is up, or won't be by waiting. Which of the two the verification tells."""
-    waiting = [one.name for one in s.declared.spec.services if _on_its_way(s, one)]
+    waiting = _on_their_way(s)
     if waiting and s.lately.step_seconds < s.timeouts.start_seconds:
         return Waiting(LOOK_SECONDS)
     all_ = s.declared.spec.services
@@ -225,28 +232,40 @@ def _start(s: RestartSnapshot) -> Outcome:
     return Done(f"{up} of {len(all_)} {_s(len(all_), 'service')} started{late}")
 
 
-def _on_its_way(s: RestartSnapshot, service: Service, seen: frozenset[str] = frozenset()) -> bool:
-    """Waiting may help; not where what it depends on won't come up either."""
-    told = s.told(service)
-    if service.name in seen:
-        return False
+def _on_their_way(s: RestartSnapshot) -> list[str]:
+    """Services for which waiting may help; not where what they depend on won't come up either."""
+    services = {one.name: one for one in s.declared.spec.services}
+    hopeful: set[str] = set()
+    for name in TopologicalSorter({one.name: one.depends_on for one in services.values()}).static_order():
+        if name in services:
+            needed = (
+                s.told(services[n]).up or n in hopeful for n in services[name].depends_on if n in services
+            )
+            if _moves(s.told(services[name])) or (_waits(s.told(services[name])) and all(needed)):
+                hopeful.add(name)
+    return [name for name in services if name in hopeful]
+
+
+def _moves(told: ServiceStatus) -> bool:
+    """It is being started, or soon will be."""
     match told.state:
         case ServiceState.RUNNING:
-            return not told.ready and told.restarts < LOOP_RESTARTS
-        case ServiceState.STARTING | ServiceState.STOPPING:
+            return not told.ready and told.restarts < LOOP_RESTARTS and told.reason not in _HELD_UP
+        case ServiceState.STARTING | ServiceState.STOPPING | ServiceState.BACKOFF:
             return told.restarts < LOOP_RESTARTS
         case ServiceState.STOPPED:
             return told.reason != reasons.HELD_LOCALLY
-        case ServiceState.BACKOFF:
-            return told.restarts < LOOP_RESTARTS
+        case ServiceState.PENDING:
+            return told.reason in ("", reasons.STARTING, reasons.PORT_CLOSING)
         case ServiceState.COMPLETED | ServiceState.FATAL:
             return False
-        case ServiceState.PENDING if told.reason == reasons.DEPENDENCY_NOT_READY:
-            needed = [one for one in s.declared.spec.services if one.name in service.depends_on]
-            deeper = seen | {service.name}
-            return all(s.told(one).up or _on_its_way(s, one, deeper) for one in needed)
-        case _:
-            return told.reason in ("", reasons.STARTING)
+
+
+_HELD_UP = (reasons.PORT_FOREIGN, reasons.PORT_TAKEN)
+
+
+def _waits(told: ServiceStatus) -> bool:
+    return told.state is ServiceState.PENDING and told.reason == reasons.DEPENDENCY_NOT_READY
 
 
 # -- the supervisor -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
 
-from mainstay.api.servicestack import PortState, ServiceStackStatus, ServiceState
+from mainstay.api.servicestack import SERVICES_MAX, PortState, ServiceStackStatus, ServiceState
 from mainstay.core.plan import (
     Act,
     ActAll,
@@ -21,12 +21,15 @@ from mainstay.core.plan import (
 )
 from mainstay.core.stack import ports
 from mainstay.core.stack.outlook import outlook
-from mainstay.core.stack.service import LOOK_SECONDS, PATIENCE_SECONDS, Next, advance
+from mainstay.core.stack.service import LOOK_SECONDS, PATIENCE_SECONDS, Next, advance, unordered
 from mainstay.core.stack.snapshot import ServiceView, StackSnapshot, Wish
 from mainstay.core.stack.spec import problem_of
+from mainstay.core.unit import UnitState
 
 StackPlan = Plan[ServiceStackStatus]
 
+ENTRIES_MAX = 2 * SERVICES_MAX
+"""Services that status has room for: those declared, and those that go."""
 _ENDING = (ServiceState.STOPPING, ServiceState.STOPPED)
 
 
@@ -36,6 +39,7 @@ def decide(s: StackSnapshot) -> StackPlan:
         return Wait() if s.deleting else Act(AddFinalizer())
     problem = problem_of(s.stack.spec)
     nexts = _nexts(s, problem)
+    nexts = _with_room(s, nexts)
     status = outlook(s, [one.status for one in nexts if one.status is not None], problem)
     actions: list[Action] = [*ports.leases(s), *(one.action for one in nexts if one.action is not None)]
     if _ends_first(s, status, actions):
@@ -61,6 +65,25 @@ def _nexts(s: StackSnapshot, problem: tuple[str, str] | None) -> list[Next]:
             view = replace(s.services[name], status=one.status)
             s = replace(s, services={**s.services, name: view})
     return [found[name] for name in s.services]
+
+
+def _with_room(s: StackSnapshot, nexts: Sequence[Next]) -> list[Next]:
+    """As many as status has room for: what is new waits until what goes is gone."""
+    room = ENTRIES_MAX - sum(1 for name in s.services if _kept(s, name))
+    kept = []
+    for one, name in zip(nexts, s.services, strict=True):
+        if not _kept(s, name):
+            if room <= 0:
+                continue
+            room -= 1
+        kept.append(one)
+    return kept
+
+
+def _kept(s: StackSnapshot, name: str) -> bool:
+    """Something of it is there, or was claimed."""
+    view = s.services[name]
+    return view.unit.state is not UnitState.ABSENT or view.unused_claim
 
 
 def _in_order(services: Mapping[str, ServiceView]) -> list[str]:
@@ -104,7 +127,7 @@ def _ends_first(s: StackSnapshot, new: ServiceStackStatus, actions: Sequence[Act
 def _next(s: StackSnapshot, name: str, problem: tuple[str, str] | None) -> Next:
     view = s.services[name]
     if problem is not None and not view.live and s.wish_of(view) in (Wish.RUN, Wish.HOLD):
-        return Next(view.status)  # without an order nothing is started
+        return unordered(view, *problem)
     return advance(s, view, ordered=problem is None)
 
 

@@ -21,12 +21,20 @@ from mainstay.core.stack import ports
 from mainstay.core.stack.snapshot import StackSnapshot
 from mainstay.core.unit import ProcessId
 
-_NEEDS_PERSON = (reasons.PORT_FOREIGN, reasons.HELD_LOCALLY)
+_NEEDS_PERSON = (
+    reasons.PORT_FOREIGN,
+    reasons.HELD_LOCALLY,
+    reasons.SECRET_IN_ARGS,
+    reasons.CONTROL_API_MISSING,
+    reasons.CONFIG_MAP_NOT_FOUND,
+)
 _ON_ITS_WAY = (
     reasons.STARTING,
     reasons.RUNNING,
     reasons.DEPENDENCY_NOT_READY,
     reasons.INPUTS_CHANGED,
+    reasons.RESTART_REQUESTED,
+    reasons.PORT_CLOSING,
     reasons.RESTARTING,
     reasons.STOPPED,
 )
@@ -48,7 +56,7 @@ def outlook(
     seen = ports.told(s)
     phase, reason, words = _phase(s, wanted, problem)
     settled = phase in (StackPhase.RUNNING, StackPhase.STOPPED)
-    stalled = problem is not None or (
+    stalled = (problem is not None and not s.resting) or (
         phase is StackPhase.DEGRADED
         and any(one.state is ServiceState.FATAL or one.reason in _NEEDS_PERSON for one in wanted)
     )
@@ -83,10 +91,10 @@ def _phase(
 ) -> tuple[StackPhase, str, str]:
     """(phase, reason, words)."""
     if s.resting:
-        living = any(v.live for v in s.services.values())
-        reason = reasons.DELETING if s.deleting else reasons.STOP_REQUESTED
-        if living:
-            return StackPhase.STOPPING, reason, "stopping"
+        if s.deleting:
+            return StackPhase.STOPPING, reasons.DELETING, "the stack is being deleted"
+        if any(v.live for v in s.services.values()):
+            return StackPhase.STOPPING, reasons.STOP_REQUESTED, "stopping"
         return StackPhase.STOPPED, reasons.STOPPED, "stopped, as spec.state asks"
     restart = s.under_restart
     if restart is not None:

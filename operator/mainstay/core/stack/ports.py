@@ -18,9 +18,14 @@ def trouble(s: StackSnapshot, v: ServiceView) -> tuple[str, str] | None:
     if port is None:
         return None
     if holder := s.taken.get(port):
+        meta = s.stack.metadata
+        if holder == f"ServiceStack {meta.namespace}/{meta.name}":
+            holder = "an earlier stack of this name"
         words = f"port {port} is leased to {holder}; it starts by itself when that is given back"
         return reasons.PORT_TAKEN, words
     if other := next((h for h in s.holders.get(port, ()) if h.unit != v.name), None):
+        if other.passing:
+            return reasons.PORT_CLOSING, f"port {port} has {other.words}; it starts by itself then"
         return reasons.PORT_FOREIGN, foreign_words(other, s.stack.metadata.name)
     if users := _users(s, v.name, port):  # between two starts of a crash loop nobody listens
         words = f"port {port} is that of service {users[0]}, which was started with it and isn't over"
@@ -70,7 +75,7 @@ def told(s: StackSnapshot) -> tuple[PortStatus, ...]:
 
 
 def _port(s: StackSnapshot, port: int, service: str) -> PortStatus:
-    holders = s.holders.get(port, ())
+    holders = [one for one in s.holders.get(port, ()) if not one.passing]
     others = [one for one in holders if one.unit != service]
     first = others[0] if others else holders[0] if holders else None
     pid = first.process.pid if first is not None and first.process is not None else None

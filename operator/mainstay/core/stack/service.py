@@ -31,6 +31,8 @@ LOOK_SECONDS = 5.0
 """A stranger's listener gives no event when it goes; nor does one that comes."""
 SOONEST_SECONDS, SLOWEST_SECONDS = 0.01, 0.5
 """Between two questions whether a service is ready."""
+UNKNOWN_GRACE_SECONDS = 30.0
+"""Of a service that isn't declared any more, where its own grace can't be known either."""
 WORDS = 400
 """Characters of a message: those of all services must fit into one status."""
 
@@ -62,6 +64,13 @@ def advance(s: StackSnapshot, v: ServiceView, *, ordered: bool) -> Next:
     return _begin(s, v) if wish is Wish.RUN else Next(_told(v))
 
 
+def unordered(v: ServiceView, reason: str, words: str) -> Next:
+    """Without an order nothing is started; what is over stays so."""
+    if v.status.reason in _SETTLED:
+        return Next(_told(v))
+    return Next(_told(v, ServiceState.PENDING, reason, words))
+
+
 # -- nothing of it lives ------------------------------------------------------------------------------
 
 
@@ -88,7 +97,7 @@ def _troubled(v: ServiceView) -> Next:
 
 def _begin(s: StackSnapshot, v: ServiceView) -> Next:
     """From a wish to a start: claim an attempt, then start it; or say what it waits for."""
-    changed = v.inputs.hash != v.status.inputs_hash
+    changed = v.inputs.hash != v.status.inputs_hash or v.restart_asked
     if v.status.reason in _SETTLED and not changed and v.status.state not in _CLAIMED:
         return Next(_told(v, v.status.state, v.status.reason, v.status.message))
     if ended := None if changed else _ended(v):
@@ -182,7 +191,8 @@ def _why(s: StackSnapshot, v: ServiceView) -> str:
 
 
 def _ending(s: StackSnapshot, v: ServiceView, *, force: bool = False) -> Next:
-    grace = float(v.spec.program.termination_grace_period_seconds) if v.spec is not None else 10.0
+    own = v.unit.grace_seconds if v.unit.grace_seconds is not None else UNKNOWN_GRACE_SECONDS
+    grace = float(v.spec.program.termination_grace_period_seconds) if v.spec is not None else own
     elapsed = v.unit.stopping_seconds
     if force or (elapsed is not None and elapsed >= grace):
         stop = StopService(v.name, grace, force=True, deleting=s.deleting)
@@ -213,15 +223,19 @@ def _alive(s: StackSnapshot, v: ServiceView, wish: Wish) -> Next:
     if unit.attempt > old.attempt or old.state not in _CLAIMED:
         return Next(_adopted(v))
     if wish is Wish.RUN and _rolls(v) and (not trouble(s, v) or in_a_ring(s, v)):
-        words = f"restarting as attempt {old.attempt + 1}: its declaration was changed"
-        return Next(_claim(v, old.attempt + 1, reasons.INPUTS_CHANGED, words))
-    return _living(v)
+        asked = v.restart_asked
+        reason = reasons.RESTART_REQUESTED if asked else reasons.INPUTS_CHANGED
+        why = "restartNonce was raised" if asked else "its declaration was changed"
+        return Next(_claim(v, old.attempt + 1, reason, f"restarting as attempt {old.attempt + 1}: {why}"))
+    return _living(s, v)
 
 
 def _rolls(v: ServiceView) -> bool:
-    """What lives was started with other inputs than are declared now."""
+    """What lives is to be replaced: a restart was asked for, or it was started with other inputs than are declared."""
     if v.inputs.problem is not None:
         return False
+    if v.restart_asked:
+        return True
     return v.inputs.hash not in ("", v.status.inputs_hash) or v.unit.inputs_hash not in ("", v.inputs.hash)
 
 
@@ -231,11 +245,16 @@ def _adopted(v: ServiceView) -> ServiceStatus:
     told = _told(v, ServiceState.STARTING, reasons.STARTING, words)
     hash_ = v.unit.inputs_hash or v.inputs.hash or None
     return told.model_copy(
-        update={"attempt": max(v.unit.attempt, v.status.attempt), "inputs_hash": hash_, **_seen(v)}
+        update={
+            "attempt": max(v.unit.attempt, v.status.attempt),
+            "inputs_hash": hash_,
+            "handled_restart_nonce": v.spec.restart_nonce if v.spec is not None else 0,
+            **_seen(v),
+        }
     )
 
 
-def _living(v: ServiceView) -> Next:
+def _living(s: StackSnapshot, v: ServiceView) -> Next:
     """A process of the claimed attempt exists, and should."""
     unit = v.unit
     match unit.state:
@@ -244,7 +263,7 @@ def _living(v: ServiceView) -> Next:
         case UnitState.RUNNING if not unit.defined and v.problem is None:
             return Next(_told(v), DefineService(v.name, v.status.attempt))
         case UnitState.RUNNING:
-            return _serving(v)
+            return _serving(s, v)
         case UnitState.PAUSED | UnitState.HELD:
             words = "its processes were stopped by a signal; they are let go on"
             status = _told(v, ServiceState.RUNNING, reasons.SUSPENDED_BY_SIGNAL, words)
@@ -260,19 +279,21 @@ def _living(v: ServiceView) -> Next:
             assert_never(unit.state)
 
 
-def _serving(v: ServiceView) -> Next:
-    """The program runs: Running once it serves; not ready, in words, while it does not."""
+def _serving(s: StackSnapshot, v: ServiceView) -> Next:
+    """The program runs: Running once it serves; not ready, in words, while it does not, or isn't what is declared."""
     assert v.spec is not None
+    if held := _held_back(s, v):
+        return Next(_told(v, ServiceState.RUNNING, *held), seconds=LOOK_SECONDS)
     readiness, age = readiness_of(v.spec), v.age
     if readiness is None:
         if v.status.reason == reasons.CRASH_LOOP and age < STEADY_SECONDS:
             return Next(
                 _told(v), seconds=STEADY_SECONDS - age
             )  # else each start of a loop would look like a success
-        return Next(_told(v, ServiceState.RUNNING, reasons.RUNNING, _held_back(v), ready=True))
+        return Next(_told(v, ServiceState.RUNNING, reasons.RUNNING, ready=True))
     period = float(readiness.period_seconds)
     if v.probe is not None and v.probe.ready:
-        told = _told(v, ServiceState.RUNNING, reasons.RUNNING, _held_back(v), ready=True)
+        told = _told(v, ServiceState.RUNNING, reasons.RUNNING, ready=True)
         return Next(told, seconds=period)
     state = v.status.state
     soon = min(
@@ -285,11 +306,10 @@ def _serving(v: ServiceView) -> Next:
     return Next(_told(v, state, reasons.NOT_READY, why), seconds=soon)
 
 
-def _held_back(v: ServiceView) -> str:
-    """Why what lives isn't what is declared, where it can't be."""
-    if v.inputs.problem is None:
-        return ""
-    return f"{v.inputs.problem[1]} The process started before goes on."
+def _held_back(s: StackSnapshot, v: ServiceView) -> tuple[str, str] | None:
+    """Why what lives isn't what is declared, and can't be now: (reason, message)."""
+    found = v.inputs.problem or (trouble(s, v) if _rolls(v) else None)
+    return (found[0], f"{found[1].removesuffix('.')}. The process started before goes on.") if found else None
 
 
 # -- what is told -------------------------------------------------------------------------------------
@@ -297,7 +317,9 @@ def _held_back(v: ServiceView) -> str:
 
 def _claim(v: ServiceView, attempt: int, reason: str, words: str) -> ServiceStatus:
     told = _told(v, ServiceState.STARTING, reason, words)
-    fresh = {"attempt": attempt, "inputs_hash": v.inputs.hash, "process": None, "since": None, "restarts": 0}
+    nonce = max(v.spec.restart_nonce if v.spec is not None else 0, v.status.handled_restart_nonce or 0)
+    fresh = {"attempt": attempt, "inputs_hash": v.inputs.hash, "handled_restart_nonce": nonce}
+    fresh |= {"process": None, "since": None, "restarts": 0}
     return told.model_copy(update=fresh)
 
 

@@ -67,6 +67,12 @@ class ServiceView:
         return self.unit.state in LIVE
 
     @property
+    def restart_asked(self) -> bool:
+        """Its restartNonce was raised since it was last consumed; one that an apply takes back asks for nothing."""
+        handled = self.status.handled_restart_nonce
+        return self.spec is not None and handled is not None and self.spec.restart_nonce > handled
+
+    @property
     def unused_claim(self) -> bool:
         """An attempt is claimed and was never started."""
         return not self.live and self.unit.attempt < self.status.attempt

@@ -66,8 +66,6 @@ def inputs_of(service: Service, config_maps: ConfigMaps) -> Inputs:
         "port": service.port,
         "configMaps": [[name, key, config_maps.get((name, key))] for name, key in config_maps_of(program)],
     }
-    if service.restart_nonce:
-        declared["restartNonce"] = service.restart_nonce
     return Inputs(hash=declared_hash(declared, service.restart_policy))
 
 

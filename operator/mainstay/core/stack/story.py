@@ -20,10 +20,20 @@ _TOLD_PENDING = (reasons.PORT_TAKEN, reasons.SECRET_NOT_FOUND)
 
 def events(old: ServiceStackStatus, new: ServiceStackStatus) -> Iterator[Event]:
     """What happened between two statuses that is worth telling."""
-    before = {one.name: one for one in old.services}
+    known = {one.name: one for one in old.services}
     for service in new.services:
-        yield from _turn(before.get(service.name), service)
+        yield from _turn(known.get(service.name), service)
     yield from _strangers(old, new)
+    before, now = old.supervisor, new.supervisor
+    if (
+        before is not None
+        and now is not None
+        and before != now
+        and old.restart is None
+        and new.restart is None
+    ):
+        words = f"supervisord (pid {before.pid}) is gone; pid {now.pid} goes on in its place"
+        yield Event("Warning", reasons.SUPERVISOR_REPLACED, words)
     if old.phase is not new.phase and new.phase in (StackPhase.RUNNING, StackPhase.STOPPED):
         ready = next(c for c in new.conditions if c.type == "Ready")
         yield Event("Normal", ready.reason, ready.message)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 
 from mainstay.api.servicestack import Service, ServiceStack, ServiceState, ServiceStatus
@@ -21,6 +22,8 @@ from mainstay.shell.reconcile import Memory
 from mainstay.shell.stacks.index import StackIndex
 from mainstay.shell.store import Key, Store, Taken
 
+PROBE_SECONDS = 0.25
+"""How long a look at a stack waits for a probe that was just sent."""
 _SERVING = (ServiceState.STARTING, ServiceState.RUNNING, ServiceState.BACKOFF)
 
 
@@ -28,6 +31,7 @@ _SERVING = (ServiceState.STARTING, ServiceState.RUNNING, ServiceState.BACKOFF)
 class StackMemory(Memory):
     """What is remembered of a stack between passes. Losing it costs a probe, never an effect."""
 
+    removed: bool = False  # the scope was removed, by us
     problems: dict[str, tuple[Problem, float, int]] = field(default_factory=dict)
     """service → what its last start failed with, until when, and of which generation"""
     probing: dict[str, Probing] = field(default_factory=dict)
@@ -38,14 +42,26 @@ class StackMemory(Memory):
 class StackGatherer:
     """Reads the store, the runtime and the clocks. A scope that isn't there yet is made: the finalizer is on."""
 
-    def __init__(self, index: StackIndex, store: Store, stacks: Stacks) -> None:
+    def __init__(
+        self, index: StackIndex, store: Store, stacks: Stacks, answered: Callable[[Key], None]
+    ) -> None:
+        """`answered` is called with a stack of which a late probe has answered."""
+        self._answered = answered
+        self._probes: set[asyncio.Task[ProbeResult]] = set()
         self._index = index
         self._store = store
         self._stacks = stacks
 
-    async def scope(self, key: Key, stack: ServiceStack) -> StackRuntime | None:
-        """The stack's scope; None where nothing of it is to be made or left."""
-        if stack.metadata.deletion_timestamp is not None and key not in self._stacks.known():
+    async def _scope(self, key: Key, stack: ServiceStack, memory: StackMemory) -> StackRuntime | None:
+        """The stack's scope; None once it was removed here.
+
+        One whose files somebody deleted is made again: its processes are known by their marks too.
+        """
+        if (
+            stack.metadata.deletion_timestamp is not None
+            and memory.removed
+            and key not in self._stacks.known()
+        ):
             return None
         return await self._stacks.open(key)
 
@@ -57,10 +73,10 @@ class StackGatherer:
         if before.metadata.uid != memory.uid:
             memory.uid = before.metadata.uid
             memory.problems.clear()
-            memory.probing.clear()
+            memory.removed = False
         if not StackSnapshot(before, datetime.now(UTC), {}).has_finalizer:
             return StackSnapshot(before, datetime.now(UTC).replace(microsecond=0), {})
-        scope = await self.scope(key, before)
+        scope = await self._scope(key, before, memory)
         declared = {one.name: one for one in before.spec.services}
         units: Mapping[str, Unit] = {}
         holders: Mapping[int, tuple[PortHolder, ...]] = {}
@@ -69,9 +85,11 @@ class StackGatherer:
         if scope is not None:
             scope.keep_logs(log_policy(before.spec))
             names = [*declared, *(one.name for one in before.status.services), *await scope.names()]
+            if before.metadata.deletion_timestamp is not None:
+                names += [unit.name for unit in await scope.units()]  # also those whose files are gone
             units = await observed(scope, names)
             holders = await held(scope, ports_of(before.spec))
-            probes = await self._probes(scope, before, declared, units, memory)
+            probes = await self._probed(key, scope, before, units, memory)
             supervisor = await scope.supervisor()
         # From here on nothing awaits: what the store says is still true when the plan is made.
         stack = self._index.stacks.get(key)
@@ -143,28 +161,63 @@ class StackGatherer:
             self._store.carry(f"{key[0]}/{key[1]}:{name}", carried.get(name))
         memory.carrying = frozenset(carried)
 
-    async def _probes(
+    async def _probed(
         self,
+        key: Key,
         scope: StackRuntime,
         stack: ServiceStack,
-        declared: Mapping[str, Service],
         units: Mapping[str, Unit],
         memory: StackMemory,
     ) -> Mapping[str, ProbeResult]:
-        """Those that are due, side by side."""
+        """What those that are due answer, side by side. Nothing waits for one that takes its time: it is told later."""
         told = {one.name: one.state for one in stack.status.services}
         asked = [
-            name for name in declared if told.get(name) in _SERVING and units[name].state is UnitState.RUNNING
+            one
+            for one in stack.spec.services
+            if told.get(one.name) in _SERVING and units[one.name].state is UnitState.RUNNING
         ]
-        results = await asyncio.gather(
-            *(
-                memory.probing.setdefault(name, Probing()).ask(
-                    scope, units[name], readiness_of(declared[name]), declared[name].port
-                )
-                for name in asked
-            )
-        )
-        return dict(zip(asked, results, strict=True))
+        fresh = [self._ask(scope, one, units[one.name], memory) for one in asked]
+        if waited := [task for task in fresh if task is not None]:
+            await asyncio.wait(waited, timeout=PROBE_SECONDS)
+        found = {}
+        for one in asked:
+            probing = memory.probing[one.name]
+            if (task := probing.task) is None or task.done():
+                probing.task = None
+                found[one.name] = task.result() if task is not None else ProbeResult(False)
+            else:
+                if not probing.late:
+                    probing.late = True
+                    task.add_done_callback(partial(self._late, key, probing))
+                found[one.name] = probing.result or ProbeResult(False, "it has not answered yet")
+        return found
+
+    def _ask(
+        self, scope: StackRuntime, service: Service, unit: Unit, memory: StackMemory
+    ) -> asyncio.Task[ProbeResult] | None:
+        """Put the question, unless one is under way."""
+        probing = memory.probing.setdefault(service.name, Probing())
+        if probing.task is not None:
+            return None
+        port = unit.port if unit.port is not None else service.port
+        task = asyncio.create_task(probing.ask(scope, unit, readiness_of(service), port))
+        probing.task = task
+        self._probes.add(task)
+        task.add_done_callback(self._probes.discard)
+        return task
+
+    def _late(self, key: Key, probing: Probing, task: asyncio.Task[ProbeResult]) -> None:
+        probing.late = False
+        if not task.cancelled():
+            task.exception()  # whoever looks next is told of it
+            self._answered(key)
+
+    async def close(self) -> None:
+        """End the probes that still wait for an answer."""
+        tasks = list(self._probes)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def observed(scope: StackRuntime, names: Iterable[str]) -> dict[str, Unit]:

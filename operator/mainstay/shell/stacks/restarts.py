@@ -10,7 +10,14 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from mainstay.api.servicestack import ServiceStack
-from mainstay.api.stackrestart import RestartMode, RestartPhase, StackRestart, StackRestartStatus, StepName
+from mainstay.api.stackrestart import (
+    OVER,
+    RestartMode,
+    RestartPhase,
+    StackRestart,
+    StackRestartStatus,
+    StepName,
+)
 from mainstay.core.plan import (
     Action,
     DeleteRestart,
@@ -20,14 +27,14 @@ from mainstay.core.plan import (
     RestartEffect,
     StartSupervisor,
 )
-from mainstay.core.restart.decide import decide
+from mainstay.core.restart.decide import decide, refused
 from mainstay.core.restart.snapshot import Lately, Look, RestartSnapshot
 from mainstay.core.restart.steps import looks
 from mainstay.core.restart.story import events
 from mainstay.core.stack.spec import ports_of, readiness_of
 from mainstay.core.unit import PortHolder, ProbeResult, Unit, UnitState
 from mainstay.runtime.base import RuntimeUnavailableError, StackRuntime, Stacks
-from mainstay.shell.kube import RESTARTS, Kube, path
+from mainstay.shell.kube import RESTARTS, STACKS, Kube, path
 from mainstay.shell.reconcile import Memory, Reconciler
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.stacks.gather import held, observed
@@ -84,6 +91,9 @@ class RestartReconciler(Reconciler[RestartSnapshot, StackRestartStatus, RestartM
             return None  # it doesn't parse: that is said of it, and it wakes us when it does
         lately = memory.enter(restart.metadata.uid, restart.status.step)
         bare = RestartSnapshot(restart, _now(), stack, lately=lately)
+        if restart.status.phase not in OVER and refused(bare):
+            stack = await self._consistent(place)  # our copy may be older than what the user did before
+            bare = replace(bare, stack=stack)
         if stack is None or not bare.claimed or restart.status.phase is not RestartPhase.RUNNING:
             return RestartSnapshot(restart, _now(), stack, ahead=self._ahead(stack, restart), lately=lately)
         while True:
@@ -117,6 +127,14 @@ class RestartReconciler(Reconciler[RestartSnapshot, StackRestartStatus, RestartM
         if Look.SUPERVISOR in wanted:
             supervisor = await scope.supervisor()
         return replace(bare, units=units, holders=holders, probes=probes, supervisor=supervisor)
+
+    async def _consistent(self, place: Key) -> ServiceStack | None:
+        """The stack as the API server has it now."""
+        obj = await self._kube.get(path(STACKS, *place))
+        if obj is None:
+            return None
+        self._index.stacks.put(obj)
+        return self._index.stack(place)
 
     def _ahead(self, stack: ServiceStack | None, restart: StackRestart) -> str:
         first = self._index.turn(stack) if stack is not None else None

@@ -56,9 +56,14 @@ class StackReconciler(Reconciler[StackSnapshot, ServiceStackStatus, StackMemory]
         self._stacks = stacks
         self._recorder = recorder
         self._leases = Leases(store, kube)
-        self._gatherer = StackGatherer(index, store, stacks)
+        self._gatherer = StackGatherer(index, store, stacks, self._late)
+        self.answered: Callable[[Key], None] = lambda _: None
+        """Called with a stack of which a late probe has answered."""
         self.changed: Callable[[Key], None] = lambda _: None
         """Called with a stack whose status was written here: the watch tells its restarts nothing new."""
+
+    def _late(self, key: Key) -> None:
+        self.answered(key)
 
     def _memory(self) -> StackMemory:
         return StackMemory()
@@ -82,6 +87,10 @@ class StackReconciler(Reconciler[StackSnapshot, ServiceStackStatus, StackMemory]
         for event in events(snapshot.status, status):
             self._recorder.record(obj, event)
         self.changed((snapshot.stack.metadata.namespace, snapshot.stack.metadata.name))
+
+    async def close(self) -> None:
+        """End the probes that still wait for an answer."""
+        await self._gatherer.close()
 
     async def refresh(self, key: Key) -> None:
         """Also what we know of its leases."""
@@ -119,6 +128,7 @@ class StackReconciler(Reconciler[StackSnapshot, ServiceStackStatus, StackMemory]
             return
         if isinstance(action, RemoveScope):
             await self._stacks.remove(key)
+            memory.removed = True
             return
         try:
             await self._perform(await self._stacks.open(key), stack, action)
