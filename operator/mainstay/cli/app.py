@@ -52,9 +52,9 @@ _NAMES: dict[Callable[..., None], str] = {input_: "input"}
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "On this machine": (up, down, status, ports, doctor, verify, env),
     "Runs, jobs and stacks": (start, pause, resume, logs),
-    "Runs and stacks": (stop, restart),
+    "Runs and stacks": (stop, release, restart),
     "Stacks": (flush,),
-    "Runs": (run, rollback, release),
+    "Runs": (run, rollback),
     "Jobs": (input_, cancel),
     "Clusters": (operator, crds),
 }

@@ -151,8 +151,13 @@ def next_commands(target: Target, stack: Object, restarts: Sequence[Object]) -> 
     stuck = [one["service"] for one in ports if one.get("state") in NOT_ITS_OWN and one not in endable]
     if endable:
         ways.append((target.say(f"flush {name}"), "ends the strangers"))
-    edit = f"kubectl edit stack {name}" + (f" -n {target.namespace}" if target.namespace != "default" else "")
+    where = f" -n {target.namespace}" if target.namespace != "default" else ""
+    edit = f"kubectl edit stack {name}{where}"
     ways += [(edit, f"give {service} another port") for service in stuck]
+    held = [one["name"] for one in services.values() if one.get("reason") == "HeldLocally"]
+    ways += [
+        (f"mainstay release stack/{name}/{one}{where}", "lets it run again, said on its host") for one in held
+    ]
     down = [one for one in services.values() if one.get("state") in DOWN]
     ways += [(target.say(f"logs stack/{name}/{one['name']}"), "what it wrote") for one in down[:SHOWN]]
     under_way = (seen.get("restart") or {}).get("name")

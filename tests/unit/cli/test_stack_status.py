@@ -11,13 +11,13 @@ import yaml
 from tests.unit.cli.cluster import Cluster
 from typer.testing import CliRunner
 
-from mainstay.cli import machine
+from mainstay.cli import machine, status
 from mainstay.cli.app import app
 from mainstay.cli.console import Rows
 from mainstay.cli.restartstate import restarts_table, spent, step_line, verified_table
 from mainstay.cli.stackdepth import ports_table, services_table
 from mainstay.cli.stackstate import holder, is_up, is_wrong, troubles, words_of
-from mainstay.shell.kube import RESTARTS, RUNS, STACKS, Kube, path
+from mainstay.shell.kube import JOBS, RESTARTS, RUNS, STACKS, Kube, path
 
 run = CliRunner()
 
@@ -453,3 +453,27 @@ def test_messages_stand_beside_where_there_is_room():
 def test_a_step_in_a_line():
     assert step_line(STEPS[0]).plain == "✓ StopServices       0.4 s  8 services stopped"
     assert step_line({"name": "Verify", "state": "Pending"}).plain == "· Verify"
+
+
+def test_a_service_that_is_held(cluster):
+    seen = healthy() | {"phase": "Degraded"}
+    seen["services"][1] = service(
+        "trade_manager", "Stopped", reason="HeldLocally", message="stopped on its host"
+    )
+    cluster.add(STACKS, "backend", {"services": SERVICES}, **seen)
+    assert "  mainstay release stack/backend/trade_manager   lets it run again" in say("status", "backend")
+
+
+def test_units_without_an_object_are_counted():
+    units = ["default.bot", "default.gone", "default.old_copy", "team.ghost/web", "default.backend/web"]
+    told = {"runs": [{"namespace": "default", "name": "bot"}], "units": [{"name": one} for one in units]}
+    meta = {"namespace": "default", "name": "backend"}
+    assert status._without_object(told, {JOBS: [], STACKS: [{"metadata": meta}]}) == 3
+
+
+def test_what_was_verified_is_told_once(cluster):
+    steps = [{**STEPS[1], "details": ["main_app: up", "db_poller: down"]}]
+    restart(cluster, "backend-1-full", "Failed", steps=steps, step="Verify", verified=VERIFIED)
+    told = say("status", "srestart/backend-1-full")
+    assert "main_app: up" not in told
+    assert told.count("main_app") == 1
