@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -17,8 +18,8 @@ from tests.contract.stack_harness import ProcessStackHarness
 
 from mainstay.core.names import stack_scope
 from mainstay.runtime import effects
-from mainstay.runtime.base import RuntimeUnavailableError, UnitState
-from mainstay.runtime.process import StackScope, ending, known_scopes, proc, records
+from mainstay.runtime.base import LogPolicy, RuntimeUnavailableError, UnitState
+from mainstay.runtime.process import StackScope, ending, known_scopes, lost, proc, records
 from mainstay.runtime.process import scope as scope_module
 from mainstay.runtime.process.members import Scan
 from mainstay.runtime.process.stopping import wait_gone
@@ -185,6 +186,7 @@ class TestEnd:
                     assert stranger.poll() is None
             finally:
                 stranger.kill()
+        monkeypatch.undo()
         await scope.close()
         await place.start()
 
@@ -225,6 +227,160 @@ class TestEnd:
         assert await scope.supervisor() is not None
         await scope.close()
         await place.start()
+
+
+def supervisords(place, key=KEY) -> set[int]:
+    mark = f"{place.home_id}/{stack_scope(*key)}"
+    found = {pid: proc.environ(pid) for pid in proc.pids()}
+    return {
+        pid
+        for pid, env in found.items()
+        if env.get("MAINSTAY_SCOPE") == mark and "SUPERVISOR_PROCESS_NAME" not in env and proc.identify(pid)
+    }
+
+
+class TestDirectoryDeleted:
+    """By somebody, under a running operator."""
+
+    async def healed(self, place, old):
+        async def another():
+            return await place.runtime.supervisor() not in (None, old)
+
+        await eventually(another, 20)
+        assert supervisords(place) == {(await place.runtime.supervisor()).pid}
+
+    async def test_it_is_made_anew_and_the_old_supervisor_does_not_outlive_it(self, place):
+        told = "trap 'touch /proc/self/cwd/told' TERM; while :; do sleep 0.05; done"
+        unit = await place.running("app", argv=("/bin/sh", "-c", told), working_dir=str(place.home))
+        old = await place.supervisord()
+        names: list[str] = []
+        with effects.hooked(names.append):
+            shutil.rmtree(directory(place))
+            await self.healed(place, old)
+        assert "supervisord shutdown" not in names
+        assert proc.look(old) is None
+        assert place.stacks.known() == [KEY]
+        assert known_scopes(place.home) == [(KEY, stack_scope(*KEY))]
+        (seen,) = await place.runtime.units()
+        assert (seen.name, seen.leader) == ("app", unit.leader)
+        assert not (place.home / "told").exists()
+        await place.running("second")
+        await place.runtime.stop("app", grace_seconds=0, force=True)
+
+    async def test_again_and_again(self, place):
+        for _ in range(3):
+            old = await place.supervisord()
+            shutil.rmtree(directory(place))
+            await self.healed(place, old)
+        await place.running("app")
+
+    async def test_its_supervisor_is_ended(self, place):
+        scope = await left_alone(place)
+        (old,) = supervisords(place)
+        for again in (False, True):
+            if again:
+                directory(place).mkdir()
+            else:
+                shutil.rmtree(directory(place))
+            await scope.end_supervisor(seconds=10)
+            assert supervisords(place) == set()
+            await scope.ensure_supervisor()
+            assert supervisords(place) not in (set(), {old})
+            shutil.rmtree(directory(place))
+        await scope.dissolve()
+        assert supervisords(place) == set()
+        await scope.close()
+        await place.start()
+
+    async def test_its_supervisor_does_not_survive_down(self, place):
+        scope = await left_alone(place)
+        shutil.rmtree(directory(place))
+        await scope._scope.shut_down()
+        assert supervisords(place) == set()
+        await scope.close()
+        await place.start()
+
+    async def test_who_holds_the_lock_or_is_a_fence_is_not_lost(self, place):
+        await place.running("app")
+        before = supervisords(place)
+        await place.runtime.pause("app")
+        scope = place.runtime._scope
+        await lost.end_lost(scope.mark, scope.dir.lock)
+        assert supervisords(place) == before
+        other = await place.open(OTHER)
+        assert lost._find(other._scope.mark, scope.dir.lock) == [await other.supervisor()]
+
+    async def test_opened_it_is_another_one(self, place):
+        shutil.rmtree(directory(place))
+        first, place.runtime = place.runtime, await place.open()
+        assert place.runtime is not first
+        assert await place.open() is place.runtime
+        await place.running("app")
+        assert len(supervisords(place)) == 1
+
+    async def test_removed_by_another_process(self, place):
+        others = place.new()
+        await others.remove(KEY)
+        await others.close()
+        place.runtime = await place.open()
+        await place.running("app")
+        assert known_scopes(place.home) == [(KEY, stack_scope(*KEY))]
+        assert len(supervisords(place)) == 1
+
+    @pytest.mark.parametrize("opened", [True, False])
+    async def test_removed_it_is_gone(self, place, opened):
+        if not opened:
+            await left_alone(place)
+        shutil.rmtree(directory(place))
+        await place.stacks.remove(KEY)
+        assert (place.stacks.known(), supervisords(place)) == ([], set())
+        await asyncio.sleep(1.5)
+        assert not directory(place).exists()
+        await place.start()
+
+    async def test_not_removed_while_a_unit_lives(self, place):
+        unit = await place.running("app")
+        shutil.rmtree(directory(place))
+        with pytest.raises(RuntimeUnavailableError, match="app"):
+            await place.stacks.remove(KEY)
+        await eventually((directory(place) / "conf.d").exists)
+        assert [one.leader for one in await place.runtime.units()] == [unit.leader]
+
+    async def test_deleted_while_it_is_removed(self, place, monkeypatch):
+        refuse, looks = place.runtime._refuse_living, []
+
+        async def second():
+            await refuse()
+            looks.append(1)
+            if len(looks) == 2:
+                shutil.rmtree(directory(place))
+
+        monkeypatch.setattr(place.runtime, "_refuse_living", second)
+        await place.stacks.remove(KEY)
+        assert place.stacks.known() == []
+        await place.start()
+
+    async def test_whose_scope_it_is_is_written_again(self, place):
+        record = directory(place) / "stack"
+        for _ in range(2):
+            record.unlink()
+            assert place.stacks.known() == [KEY]
+            assert await place.open() is place.runtime
+            assert record.exists()
+        record.unlink()
+        await place.restart()
+        assert record.exists()
+
+    async def test_it_is_said_once(self, place, caplog):
+        logs = place.runtime._logs
+        logs._policy = LogPolicy(directory=str(place.home / "logs"))
+        await place.runtime._watch.close()
+        shutil.rmtree(directory(place))
+        for _ in range(3):
+            with contextlib.suppress(OSError):
+                logs.once()
+        said = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
+        assert said == [f"links to logs can't be kept in {place.home}/logs: No such file or directory"]
 
 
 class TestRemove:

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator
 from mainstay.runtime import effects
 from mainstay.runtime.base import ProcessId, RuntimeUnavailableError
 from mainstay.runtime.process import proc, records
+from mainstay.runtime.process.lost import KILL_SECONDS, end_lost
 from mainstay.runtime.process.observe import Scans
 from mainstay.runtime.process.scope import Scope
 from mainstay.runtime.process.stopping import wait_gone
 
 LOCK_SECONDS = 10.0  # for a launcher between fork and exec to become a supervisord, or to end
-KILL_SECONDS = 10.0  # for the kernel to end what was killed
 ANSWER_SECONDS = 2.0
 
 
@@ -33,23 +33,28 @@ async def ended(scope: Scope, scans: Scans, *, seconds: float, force: bool = Fal
         if (holder := scope.holder()) is not None and (force or _stopped(holder)):
             proc.send(holder, signal.SIGKILL)
         async with scope.ensuring:
-            if not os.path.isdir(scope.dir.path):
-                yield
-                return
             lock = await _take_lock(scope, scans, seconds, force)
             try:
+                await end_lost(scope.mark, scope.dir.lock)
                 records.discard(scope.dir.socket)
                 records.discard(f"{scope.dir.path}/supervisord.pid")
                 yield
             finally:
-                os.close(lock)
+                if lock is not None:
+                    os.close(lock)
     finally:
         scope.unwanted -= 1
 
 
-async def _take_lock(scope: Scope, scans: Scans, seconds: float, force: bool) -> int:
+async def _take_lock(scope: Scope, scans: Scans, seconds: float, force: bool) -> int | None:
+    """The scope's lock; None if its directory is gone."""
     deadline = proc.boottime() + LOCK_SECONDS
-    while (lock := scope.try_lock()) is None:
+    while True:
+        try:
+            if (lock := scope.try_lock()) is not None:
+                return lock
+        except FileNotFoundError:
+            return None
         if (holder := scope.holder()) is not None:
             await _end(scope, scans, holder, seconds, force)
             continue
@@ -57,7 +62,6 @@ async def _take_lock(scope: Scope, scans: Scans, seconds: float, force: bool) ->
         if proc.boottime() > deadline:
             raise RuntimeUnavailableError(f"the lock {scope.dir.lock} is held by an unknown process")
         await asyncio.sleep(0.01)
-    return lock
 
 
 def _stopped(process: ProcessId) -> bool:

@@ -11,10 +11,12 @@ import py_compile
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 
 from mainstay.runtime import effects
 from mainstay.runtime.base import ProcessId, RuntimeUnavailableError
 from mainstay.runtime.process import fence, members, proc, records
+from mainstay.runtime.process.lost import end_lost
 from mainstay.runtime.process.rpc import Supervisor
 from mainstay.runtime.process.unitdir import ScopeDir
 
@@ -84,6 +86,8 @@ class Scope:
         self.answered_at = float("-inf")  # by the clock of proc.boottime
         self.ensuring = asyncio.Lock()  # held while it is launched, or ended
         self.unwanted = 0  # how many are about to end it: who starts it or waits for it gives way to them
+        self.removed = False  # its directory, by us: nobody makes it anew
+        self.also: Callable[[], None] | None = None  # writes what else belongs to the scope's files
         self.python = os.path.realpath(sys.executable)
         self.fence_module = ""
 
@@ -105,6 +109,8 @@ class Scope:
             f"{self.dir.path}/__pycache__",
         ):
             os.makedirs(path, mode=0o700, exist_ok=True)
+        if self.also is not None:
+            self.also()
         records.sweep(self.dir.conf_d)
         source = records.read(fence.__file__) or b""
         self.fence_module = "fence_" + hashlib.sha256(source).hexdigest()[:12]
@@ -124,25 +130,36 @@ class Scope:
     # -- supervisord -----------------------------------------------------------------------------
 
     async def ensure(self) -> bool:
-        """Have a supervisord that answers. True if a new one was started."""
+        """Have a supervisord that answers, and its files: somebody may have deleted them. True if it is a new one."""
         async with self.ensuring:
             if await self.answers():
                 return False
-            deadline = proc.boottime() + START_SECONDS
-            while True:
-                self._give_way()
-                lock = self.try_lock()
-                if lock is not None:
-                    await self._launch(lock)
-                    break
-                if await self.answers() or await self._end_holder():
-                    return False
-                if proc.boottime() > deadline:
-                    raise RuntimeUnavailableError(f"the lock {self.dir.lock} is held by an unknown process")
-            await self._wait_answer(deadline)
-            return True
+            self._give_way()
+            try:
+                await asyncio.to_thread(self.write_files)
+                return await self._have_new()
+            except OSError as error:
+                raise RuntimeUnavailableError(f"the supervisor can't be started: {error}") from error
+
+    async def _have_new(self) -> bool:
+        """Launch one, unless another operator has just done so. True if we did."""
+        deadline = proc.boottime() + START_SECONDS
+        while True:
+            self._give_way()
+            lock = self.try_lock()
+            if lock is not None:
+                await self._launch(lock)
+                break
+            if await self.answers() or await self._end_holder():
+                return False
+            if proc.boottime() > deadline:
+                raise RuntimeUnavailableError(f"the lock {self.dir.lock} is held by an unknown process")
+        await self._wait_answer(deadline)
+        return True
 
     def _give_way(self) -> None:
+        if self.removed:
+            raise RuntimeUnavailableError("the scope was removed")
         if self.unwanted:
             raise RuntimeUnavailableError("supervisord is being ended")
 
@@ -237,6 +254,7 @@ class Scope:
         env = {name: os.environ[name] for name in kept if name in os.environ}
         env["MAINSTAY_SCOPE"] = self.mark
         try:
+            await end_lost(self.mark, self.dir.lock)
             with effects.effect("launch supervisord"):
                 launcher = await asyncio.create_subprocess_exec(
                     self.python, "-I", "-S", LAUNCHER, str(lock), self.dir.path, sys.executable,
@@ -266,6 +284,7 @@ class Scope:
     async def shut_down(self) -> None:
         """End supervisord gracefully. Its units must be gone: it would TERM them."""
         if not await self.answers():
+            await end_lost(self.mark, self.dir.lock)
             return
         process = self.process
         with effects.effect("supervisord shutdown"):
@@ -275,3 +294,4 @@ class Scope:
             await asyncio.sleep(0.02)
         if process is not None and proc.look(process) is not None:
             proc.send(process, signal.SIGKILL)
+        await end_lost(self.mark, self.dir.lock)

@@ -63,7 +63,9 @@ class StackLogs(Rotator):
         with self._lock:
             try:
                 self._link(directory)
-            except (OSError, ValueError) as error:
+            except OSError as error:  # its own words may name a file that is another one each time
+                self._say(f"links to logs can't be kept in {directory}: {error.strerror}")
+            except ValueError as error:
                 self._say(f"links to logs can't be kept in {directory}: {error}")
 
     def _link(self, directory: str | None) -> None:

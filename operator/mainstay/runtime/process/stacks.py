@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from mainstay.core.names import stack_scope
 from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.runtime.process.stackscope import StackScope, known_scopes, sweep_trash
-from mainstay.runtime.process.unitdir import ScopeDir
 
 Key = tuple[str, str]
 
@@ -44,7 +41,10 @@ class ProcessStacks:
         """See Stacks."""
         async with self._locks[key]:
             if (scope := self._open.get(key)) is not None:
-                return scope
+                if await self._whole(scope):
+                    return scope
+                del self._open[key]  # its directory was removed by somebody else
+                await scope.close()
             if self._closed:
                 raise RuntimeUnavailableError("these stacks were closed")
             scope = self._scope(key)
@@ -57,6 +57,16 @@ class ProcessStacks:
         self._tell(key)
         return scope
 
+    async def _whole(self, scope: StackScope) -> bool:
+        """Whether an open scope is still there; its owner's name is put back if somebody deleted it."""
+        if not scope.exists():
+            return False
+        try:
+            await asyncio.to_thread(scope.record_owner)
+        except OSError as error:
+            raise RuntimeUnavailableError(f"the scope can't be opened: {error}") from error
+        return True
+
     def _scope(self, key: Key) -> StackScope:
         return StackScope(
             self._home,
@@ -68,23 +78,20 @@ class ProcessStacks:
 
     def known(self) -> Sequence[Key]:
         """See Stacks."""
-        return [key for key, _ in known_scopes(self._home)]
+        return sorted({*self._open, *(key for key, _ in known_scopes(self._home))})
 
     async def remove(self, key: Key) -> None:
         """See Stacks."""
         async with self._locks[key]:
-            scope = self._open.get(key)
-            if os.path.isdir(ScopeDir(self._home, stack_scope(*key)).path):
-                if scope is None:
-                    scope = self._scope(key)  # not started up: it would have a supervisord first
-                    try:
-                        await scope.dissolve()
-                    finally:
-                        await scope.close()
-                else:
-                    await scope.dissolve()
-            if self._open.pop(key, None) is not None and scope is not None:
-                await scope.close()
+            scope = self._open.get(key) or self._scope(
+                key
+            )  # not started up: it would have a supervisord first
+            try:
+                await scope.dissolve()
+                self._open.pop(key, None)
+            finally:
+                if key not in self._open:
+                    await scope.close()
             await asyncio.to_thread(sweep_trash, self._home)
         self._tell(key)
 

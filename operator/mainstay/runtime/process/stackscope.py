@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -41,6 +42,7 @@ class StackScope(ProcessRuntime):
         super().__init__(home, stack_scope(*key), home_id=home_id, extra_env=extra_env)
         self.key = key
         self._watch.on_change = on_change
+        self._scope.also = self.record_owner
         self._rotator = self._logs = StackLogs(self._dir)
         self._holders = Holders(self._dir, home_id, self._scans, self._observer)
 
@@ -51,6 +53,15 @@ class StackScope(ProcessRuntime):
             await super().start_up()
         except OSError as error:
             raise RuntimeUnavailableError(f"the scope can't be opened: {error}") from error
+
+    def exists(self) -> bool:
+        """Whether its directory is there."""
+        return os.path.isdir(self._dir.path)
+
+    def record_owner(self) -> None:
+        """Write down whose scope this is, unless that is there."""
+        if not os.path.exists(f"{self._dir.path}/stack"):
+            write_key(self._dir, self.key)
 
     # -- the supervisor --------------------------------------------------------------------------
 
@@ -72,12 +83,8 @@ class StackScope(ProcessRuntime):
         """See StackRuntime."""
         if await self.supervisor() is not None:
             return
-        try:
-            await asyncio.to_thread(self._scope.write_files)  # somebody may have deleted them
-            if await self._scope.ensure():
-                self._watch.renewed()
-        except OSError as error:
-            raise RuntimeUnavailableError(f"the supervisor can't be started: {error}") from error
+        if await self._scope.ensure():
+            self._watch.renewed()
 
     # -- ports -----------------------------------------------------------------------------------
 
@@ -116,13 +123,16 @@ class StackScope(ProcessRuntime):
     async def dissolve(self) -> None:
         """End the supervisor and remove the directory. Raises RuntimeUnavailableError while units live.
 
-        They are looked for again when nobody can start one any more: supervisord may have been about to.
+        What is gone already is removed. They are looked for again when nobody can start one any more: supervisord may have been about to.
         """
         await self._refuse_living()
         try:
             async with ended(self._scope, self._scans, seconds=ANSWER_SECONDS):
                 await self._refuse_living()
-                await asyncio.to_thread(self._discard)
+                try:
+                    await asyncio.to_thread(self._discard)
+                finally:
+                    self._scope.removed = not self.exists()
         except OSError as error:
             raise RuntimeUnavailableError(f"the scope can't be removed: {error}") from error
 
@@ -133,13 +143,13 @@ class StackScope(ProcessRuntime):
             raise RuntimeUnavailableError(f"units of {'/'.join(self.key)} still live: {', '.join(living)}")
 
     def _discard(self) -> None:
-        if not os.path.isdir(self._dir.path):
+        if not self.exists():
             return
         self._logs.link(None)
         for name in self._dir.unit_names():
             cgroups.discard(self._dir.unit(name).mark, self._home_id)
         above = os.path.dirname(self._dir.path)
-        with effects.effect("rename scope directory"):
+        with contextlib.suppress(FileNotFoundError), effects.effect("rename scope directory"):
             os.rename(self._dir.path, f"{above}/{TRASH}{self._dir.name}-{proc.wall_ns()}")
         records.sync_directory(above)
 

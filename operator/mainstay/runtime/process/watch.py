@@ -150,12 +150,17 @@ class Watch:
     def start(self) -> None:
         """Begin to watch: supervisord, the directories and every living leader."""
         self._inotify = Inotify(self._file_changed, self.tell_all)
-        self._inotify.add("", self._scope.dir.path)
-        self._inotify.add("conf.d", self._scope.dir.conf_d)
-        self._inotify.add("units", self._scope.dir.units)
+        self._follow_scope()
         for name in self._scope.dir.unit_names():
             self.follow(name)
         self._spawn(self._guard(), "watch supervisord")
+
+    def _follow_scope(self) -> None:
+        """Watch the scope's own directories; again when they were deleted and made anew."""
+        if self._inotify is not None:
+            self._inotify.add("", self._scope.dir.path)
+            self._inotify.add("conf.d", self._scope.dir.conf_d)
+            self._inotify.add("units", self._scope.dir.units)
 
     async def close(self) -> None:
         """End our tasks and descriptors; processes are not touched."""
@@ -282,6 +287,7 @@ class Watch:
             try:
                 self._new = await self._scope.ensure() or self._new
                 if self._new:
+                    self._follow_scope()
                     self.tell_all()
                     for name in self._all_names():
                         self.follow(name)
