@@ -30,7 +30,7 @@ Bug = Callable[[pytest.MonkeyPatch], None]
 BUGS: dict[str, tuple[Bug, str]] = {}
 """Name → (how it is planted, the story that should not go as it does)."""
 right_leases, right_decide, right_ports = ports.leases, stack_core.decide, ports.ports_of
-right_flush, right_wish_at, rightrefused = steps._flush, stack_snapshot.wish_at, restart_core.refused
+right_flush, right_wish_at, right_refused = steps._flush, stack_snapshot.wish_at, restart_core.refused
 right_ending, right_told, right_step = service._ending, service._told, steps.step
 
 
@@ -322,7 +322,7 @@ def completed_although_one_is_down(patch):
 @bug("refused")
 def anybody_may_restart(patch):
     def refusal(s):
-        found = rightrefused(s)
+        found = right_refused(s)
         return None if found and found[0] == reasons.NOT_OWNER else found
 
     patch.setattr(restart_core, "refused", refusal)
