@@ -186,7 +186,8 @@ def stalled(target: Target, known: dict[str, list[Object]]) -> Iterator[Finding]
         details = [f"{one} in namespace {namespace}: {words}" for one, namespace, words in stuck]
         first, where, _ = stuck[0]
         way = replace(target, namespace=where).say(f"status {first}")
-        yield wrong(f"{len(stuck)} of {all_} can't go on by itself", details, way)
+        goes = "is stalled, and goes" if len(stuck) == 1 else "are stalled, and go"
+        yield wrong(f"{len(stuck)} of {all_} {goes} no further until somebody acts", details, way)
     else:
         yield fine(f"none of {all_} (runs, jobs, stacks) is stalled")
     asking = [obj for obj in known[JOBS] if waits(obj)]

@@ -276,7 +276,10 @@ async def _tell(home: Home, kube: Kube, admin: Path) -> None:
 
     out.print()
     show(await runs_table(kube, None))
-    for stack in await everything(kube, STACKS):
+    stacks = await everything(kube, STACKS)
+    if stacks:
+        out.print()
+    for stack in stacks:
         meta, seen = stack["metadata"], stack.get("status") or {}
         where = "" if meta["namespace"] == "default" else f" in namespace {meta['namespace']}"
         out.print(f"stack/{meta['name']} {seen.get('ready') or seen.get('phase') or 'Pending'}{where}")
