@@ -99,6 +99,7 @@ async def leader_of(runtime, name):
     return await eventually(leader)
 
 
+@contextlib.asynccontextmanager
 async def left_behind(runtime, port):
     """A daemon without any mark, whose leader has ended: its scope's supervisord has adopted it."""
     await runtime.start(replace(bot(port, DAEMON, "closed"), restart=NEVER))
@@ -107,6 +108,12 @@ async def left_behind(runtime, port):
     await eventually(lambda: adopted(port, leader))
     proc.send(leader, signal.SIGKILL)
     await eventually(lambda: adopted(port, runtime._scope.process))
+    inodes = {one.inode for one in ports.listeners(frozenset({port}))}
+    ((daemon,),) = module._openers(inodes).values()
+    try:
+        yield
+    finally:
+        proc.send(daemon, signal.SIGKILL)
 
 
 def adopted(port, leader):
@@ -324,18 +331,19 @@ class TestProtected:
         await listening(port)
         os.unlink(f"{other._dir.path}/stack")
         assert await self.refused(place, port) == "it is the process of service app of a stack"
+        await place.open(OTHER)  # has it written again
 
     async def test_what_another_stack_left(self, place):
         port = free_port()
         other = await place.open(OTHER)
-        await left_behind(other, port)
-        words = await self.refused(place, port)
+        async with left_behind(other, port):
+            words = await self.refused(place, port)
         assert words == "it descends from the supervisor of stack default/worker"
 
     async def test_what_a_bot_left(self, place, bots):
         port = free_port()
-        await left_behind(bots, port)
-        assert await self.refused(place, port) == "it descends from the supervisor of runs"
+        async with left_behind(bots, port):
+            assert await self.refused(place, port) == "it descends from the supervisor of runs"
 
     async def test_a_bot_of_another_home(self, place):
         there = ProcessStackHarness()

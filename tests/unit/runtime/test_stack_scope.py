@@ -381,6 +381,7 @@ class TestDirectoryDeleted:
                 logs.once()
         said = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
         assert said == [f"links to logs can't be kept in {place.home}/logs: No such file or directory"]
+        await place.open()
 
 
 class TestRemove:

@@ -304,7 +304,7 @@ async def test_what_finishes_a_stop_spares_what_was_started_since(place, monkeyp
     async def too_late(unit):
         monkeypatch.setattr(stopper, "members", look)
         await place.runtime.start(place.spec(attempt=2, paused=True))
-        await place.until(BOT, UnitState.HELD)
+        await place.until(BOT, UnitState.HELD, UnitState.RUNNING)  # as soon as it is held, it is resumed
         return await look(unit)
 
     monkeypatch.setattr(stopper, "members", too_late)

@@ -140,7 +140,7 @@ class Stopper:
             rest = {one for one in found if one.pid not in scan.fences or marker is not None}
             latest = self._observer.files(unit).leader
             if latest is not None and proc.look(latest.process) is not None:
-                if marker is None:
+                if marker is None or not unit.marked("stop"):
                     break  # it was started again: what is left of it is its own
                 if latest.stage == "Exec":
                     continue
