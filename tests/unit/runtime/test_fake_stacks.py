@@ -33,6 +33,7 @@ def spec(name: str = "app", port: int | None = 3000) -> UnitSpec:
         ({"ends_on": None}, True, (False, False)),
         ({"protected": "it is pid 1"}, False, (False, False)),
         ({"hidden": True}, False, (False, False)),
+        ({"passing": True}, False, (False, False)),
     ],
 )
 async def test_strangers(runtime, told, endable, ends):

@@ -106,7 +106,7 @@ async def test_a_killed_shim_costs_the_outcome_only(place):
 
 async def test_what_a_killed_shim_leaves_is_ended(place):
     await place.running(argv=sh("echo >> $RAN; setsid sleep 1000 & sleep 1000"))
-    assert len(place.alive()) == 3
+    await eventually(lambda: len(place.alive()) == 3)
     await place.lose()
     await place.until(TASK, UnitState.EXITED)
     assert place.alive() == []
