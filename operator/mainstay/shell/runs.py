@@ -7,24 +7,20 @@ from collections.abc import Callable
 
 from mainstay.api.strategyrun import StrategyRun, StrategyRunStatus
 from mainstay.core import reasons
-from mainstay.core.backoff import delay
 from mainstay.core.plan import Action, AddFinalizer, Plan, RemoveFinalizer, RunEffect
 from mainstay.core.run.decide import decide
 from mainstay.core.run.story import events
 from mainstay.core.snapshot import Problem, RunSnapshot, ready_reason
-from mainstay.core.unitspec import SourceNotFoundError
-from mainstay.runtime.base import Runtime, RuntimeUnavailableError, SnapshotLostError, UnitRefusedError
+from mainstay.runtime.base import Runtime, SnapshotLostError
 from mainstay.shell.executor import Executor
 from mainstay.shell.gather import Gatherer, RunMemory
 from mainstay.shell.kube import CONFLICTS, RUNS, ApiError, Kube
 from mainstay.shell.leases import Leases
+from mainstay.shell.problems import TOLD, problem_of
 from mainstay.shell.reconcile import Reconciler
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.store import Key, Object, Store
 from mainstay.shell.strategies.views import Views
-
-QUIET_FAILURES = 3
-"""Failures of the runtime in a row that are not worth telling anybody."""
 
 
 class RunReconciler(Reconciler[RunSnapshot, StrategyRunStatus, RunMemory]):
@@ -95,20 +91,11 @@ class RunReconciler(Reconciler[RunSnapshot, StrategyRunStatus, RunMemory]):
                 else:
                     assert isinstance(action, RunEffect)
                     await self.executor.perform(key, snapshot.run, action)
-        except UnitRefusedError as error:
-            self._remember(memory, snapshot.run, Problem(error.reason, str(error), True, 60.0))
-        except SourceNotFoundError as error:
-            self._remember(memory, snapshot.run, Problem(error.reason, str(error), True, 5.0))
+        except TOLD as error:
+            self._remember(memory, snapshot.run, problem_of(error, memory))
         except SnapshotLostError as error:
             self.snapshot_lost(snapshot.run)
             self._remember(memory, snapshot.run, Problem(reasons.SNAPSHOT_LOST, str(error), True, 5.0))
-        except RuntimeUnavailableError as error:
-            memory.failures += 1
-            if memory.failures <= QUIET_FAILURES:
-                raise
-            wait = delay(memory.failures - QUIET_FAILURES, initial=0.5, cap=10.0)
-            problem = Problem(reasons.RUNTIME_UNAVAILABLE, str(error), False, wait)
-            self._remember(memory, snapshot.run, problem)
         except ApiError as error:
             if error.code not in CONFLICTS:
                 raise

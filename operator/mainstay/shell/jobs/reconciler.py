@@ -7,25 +7,19 @@ import time
 from collections.abc import Callable
 
 from mainstay.api.phasedjob import PhasedJobStatus
-from mainstay.core import reasons
-from mainstay.core.backoff import delay
 from mainstay.core.job.decide import decide
 from mainstay.core.job.snapshot import JobSnapshot
 from mainstay.core.job.story import events, recovered
 from mainstay.core.plan import Action, AddFinalizer, JobEffect, Plan, RemoveFinalizer, StartTask
-from mainstay.core.snapshot import Problem
-from mainstay.core.unitspec import SourceNotFoundError
-from mainstay.runtime.base import RuntimeUnavailableError, TaskRuntime, UnitRefusedError
+from mainstay.runtime.base import TaskRuntime
 from mainstay.shell.jobs.executor import JobExecutor
 from mainstay.shell.jobs.gather import JobGatherer, JobMemory
 from mainstay.shell.jobs.index import JobIndex, holding
 from mainstay.shell.kube import CONFLICTS, JOBS, ApiError, Kube
+from mainstay.shell.problems import TOLD, problem_of
 from mainstay.shell.reconcile import Reconciler
 from mainstay.shell.recorder import Recorder
 from mainstay.shell.store import Key, Object, Store
-
-QUIET_FAILURES = 3
-"""Failures of the runtime in a row that are not worth telling anybody."""
 
 
 class JobReconciler(Reconciler[JobSnapshot, PhasedJobStatus, JobMemory]):
@@ -110,16 +104,8 @@ class JobReconciler(Reconciler[JobSnapshot, PhasedJobStatus, JobMemory]):
         task = action.task if isinstance(action, StartTask) else ""
         try:
             await self._executor.perform(key, s, action)
-        except UnitRefusedError as error:
-            problem = Problem(error.reason, str(error), needs_person=True, retry_seconds=60.0, refused=True)
-        except SourceNotFoundError as error:
-            problem = Problem(error.reason, str(error), needs_person=True, retry_seconds=5.0)
-        except RuntimeUnavailableError as error:
-            memory.failures += 1
-            if memory.failures <= QUIET_FAILURES:
-                raise
-            wait = delay(memory.failures - QUIET_FAILURES, initial=0.5, cap=10.0)
-            problem = Problem(reasons.RUNTIME_UNAVAILABLE, str(error), needs_person=False, retry_seconds=wait)
+        except TOLD as error:
+            problem = problem_of(error, memory)
         else:
             memory.problems.pop(task, None)
             return

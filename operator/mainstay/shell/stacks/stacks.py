@@ -133,8 +133,7 @@ class StackReconciler(Reconciler[StackSnapshot, ServiceStackStatus, StackMemory]
         try:
             await self._perform(await self._stacks.open(key), stack, action)
         except TOLD as error:
-            memory.failures += 1
-            problem = problem_of(error, memory.failures)
+            problem = problem_of(error, memory)
             until = time.monotonic() + problem.retry_seconds
             memory.problems[action.service] = (problem, until, stack.metadata.generation)
         else:
