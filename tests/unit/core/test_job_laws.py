@@ -132,9 +132,10 @@ class Life:
             self.settle()
             if back and self.rng.random() < 0.15:
                 back -= 1
-                self.world.job = self.world.job.model_copy(
-                    update={"status": self.rng.choice(self.past).status}
-                )
+                then = self.rng.randrange(len(self.past))
+                status = self.past[then].status
+                self.world.job = self.world.job.model_copy(update={"status": status})
+                del self.past[then + 1 :]  # what came after is no past any more
                 continue
             if self.world.living():
                 self.something_ends()
