@@ -16,7 +16,7 @@ from mainstay.api.kinds import KINDS
 from mainstay.api.meta import API_VERSION, FINALIZER
 from mainstay.cli.apply import apply_all, established, served
 from mainstay.controlplane import deletions, garbage, namespaces
-from mainstay.shell.kube import BATCHES, JOBS, LIBRARIES, STRATEGIES, Kube, core_path, path
+from mainstay.shell.kube import BATCHES, JOBS, LIBRARIES, RESTARTS, STACKS, STRATEGIES, Kube, core_path, path
 
 __all__ = ["plane"]
 
@@ -146,6 +146,8 @@ async def test_one_that_owns_nothing(plane: RealPlane, kube: Kube, kind: Any, po
         STRATEGIES: {"library": "main", "source": {"inline": "x = 1"}},
         JOBS: STEPS,
         BATCHES: BATCH,
+        STACKS: {"services": [{"name": "a", "kind": "Background", "program": {"command": ["true"]}}]},
+        RESTARTS: {"stack": "web"},
     }.get(kind.plural, {"program": {"command": ["true"]}})
     await make(kube, kind.plural, "alone", spec)
     await delete(plane, kind.plural, "alone", policy)
