@@ -47,7 +47,9 @@ class Service:
         self.beats = 0
         self.dependencies: dict[str, dict] = {name: {"up": False} for name in self._ports}
         self.state: dict = self._remembered()
-        self._wakeup, self._wake = os.pipe()
+        self._wakeup, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake)  # the kernel may give a signal to any thread, and the main one sleeps in select
         self._signal = ""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -90,7 +92,6 @@ class Service:
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._signal = signal.Signals(number).name
-        os.write(self._wake, b"!")
 
     def _about(self) -> dict:
         return {

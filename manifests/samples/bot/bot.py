@@ -32,6 +32,8 @@ class Bot:
         """Raises ValueError or OSError, with a message for the user."""
         self._stopping = False
         self._wakeup, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
+        signal.set_wakeup_fd(self._wake)  # the kernel may give a signal to any thread
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         config = load_config(options["config"])
@@ -74,7 +76,6 @@ class Bot:
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._stopping = True
-        os.write(self._wake, b"!")
 
     def status(self) -> dict:
         """GET /status."""

@@ -1,6 +1,7 @@
 """The sample of eight services: its stack is the one that was asked for, and each program starts, answers and ends."""
 
 import configparser
+import ctypes
 import json
 import os
 import signal
@@ -240,6 +241,17 @@ def test_what_a_service_knows_of_its_dependencies(start):
     wait_for(lambda: not manager.get("/")[1]["dependencies"]["btc_price_watchdog"]["up"])
     assert manager.get("/health")[0] == 200, "a service is not down because another one is"
     wait_for(lambda: executor.get("/")[1]["dependencies"]["trade_manager"]["up"])
+
+
+def test_it_ends_whichever_of_its_threads_gets_the_signal(start):
+    """The kernel may give it to any, while the main one sleeps."""
+    one = start("btc_price_watchdog")
+    one.line("heartbeat 1:")
+    pid = one.process.pid
+    other = next(int(task) for task in os.listdir(f"/proc/{pid}/task") if int(task) != pid)
+    assert ctypes.CDLL(None).tgkill(pid, other, signal.SIGTERM) == 0
+    out, _ = one.process.communicate(timeout=10)
+    assert "stopped by SIGTERM" in out
 
 
 def test_it_ends_quickly_while_whom_it_asks_hangs(start):
