@@ -49,7 +49,9 @@ class Service:
         self.state: dict = self._remembered()
         self._wakeup, wake = os.pipe()
         os.set_blocking(wake, False)
-        signal.set_wakeup_fd(wake)  # the kernel may give a signal to any thread, and the main one sleeps in select
+        signal.set_wakeup_fd(
+            wake
+        )  # the kernel may give a signal to any thread, and the main one sleeps in select
         self._signal = ""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
