@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from mainstay.api.process import ProcessStatus
 from mainstay.api.program import Limits, RestartPolicy
 
 
@@ -47,6 +48,11 @@ class ProcessId:
     pid: int
     start_ticks: int
     boot_id: str
+
+    @property
+    def status(self) -> ProcessStatus:
+        """As a status tells of it."""
+        return ProcessStatus(pid=self.pid, start_ticks=self.start_ticks, boot_id=self.boot_id)
 
 
 @dataclass(frozen=True, slots=True)

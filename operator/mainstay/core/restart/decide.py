@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, assert_never
 
 from mainstay.api.conditions import ConditionStatus, condition, merge
-from mainstay.api.process import ProcessStatus
 from mainstay.api.servicestack import StackGoal
 from mainstay.api.stackrestart import (
     OVER,
@@ -124,8 +123,7 @@ def _entered(s: RestartSnapshot, status: StackRestartStatus, name: StepName) -> 
     )
     update: dict[str, Any] = {"step": name, "steps": steps}
     if name in (StepName.STOP_SUPERVISOR, StepName.KILL_SUPERVISOR) and s.supervisor is not None:
-        who = s.supervisor
-        update["supervisor"] = ProcessStatus(pid=who.pid, start_ticks=who.start_ticks, boot_id=who.boot_id)
+        update["supervisor"] = s.supervisor.status
     return status.model_copy(update=update)
 
 

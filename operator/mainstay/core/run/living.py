@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from mainstay.api.process import ProcessStatus
 from mainstay.api.program import RestartPolicy, RestartPolicyType
 from mainstay.api.strategyrun import RunPhase, StrategyRunStatus
 from mainstay.core import reasons
@@ -152,7 +151,7 @@ def seen_process(s: RunSnapshot) -> dict[str, Any]:
         return {"process": None}
     started = s.unit.started_at
     return {
-        "process": ProcessStatus(pid=leader.pid, start_ticks=leader.start_ticks, boot_id=leader.boot_id),
+        "process": leader.status,
         "restarts": s.unit.restarts,
         "started_at": None if started is None else s.now.fromtimestamp(int(started), tz=s.now.tzinfo),
         "stopped_at": None,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from mainstay.api.conditions import ConditionStatus, condition, merge
-from mainstay.api.process import ProcessStatus
 from mainstay.api.servicestack import (
     PortState,
     PortStatus,
@@ -19,7 +18,6 @@ from mainstay.api.servicestack import (
 from mainstay.core import reasons
 from mainstay.core.stack import ports
 from mainstay.core.stack.snapshot import StackSnapshot
-from mainstay.core.unit import ProcessId
 
 _NEEDS_PERSON = (
     reasons.PORT_FOREIGN,
@@ -61,6 +59,7 @@ def outlook(
         and any(one.state is ServiceState.FATAL or one.reason in _NEEDS_PERSON for one in wanted)
     )
     generation = s.stack.metadata.generation
+    known = None if s.deleting else s.status.supervisor
     tell = partial(condition, now=s.now, generation=generation)
     ready = ConditionStatus.TRUE if settled and not stalled else ConditionStatus.FALSE
     if not settled and not s.status.conditions:
@@ -79,7 +78,7 @@ def outlook(
             "ready": f"{sum(one.up for one in wanted)}/{len(wanted)}",
             "services": tuple(services),
             "ports": seen,
-            "supervisor": _process(s.supervisor) or (None if s.deleting else s.status.supervisor),
+            "supervisor": s.supervisor.status if s.supervisor is not None else known,
             "restart": RestartRef(name=s.restart.name, uid=s.restart.uid) if s.restart else None,
             "conditions": merge(s.status.conditions, conditions, s.now),
         }
@@ -125,9 +124,3 @@ def _allocated(s: StackSnapshot, seen: Sequence[PortStatus]) -> tuple[bool, str,
     if missing:
         return False, reasons.PENDING, f"not leased yet: {', '.join(missing)}"
     return True, reasons.LEASED, ""
-
-
-def _process(process: ProcessId | None) -> ProcessStatus | None:
-    if process is None:
-        return None
-    return ProcessStatus(pid=process.pid, start_ticks=process.start_ticks, boot_id=process.boot_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from mainstay.api.process import ProcessStatus
 from mainstay.api.program import RestartPolicy, RestartPolicyType
 from mainstay.api.servicestack import LastExit, ServiceState, ServiceStatus
 from mainstay.core import reasons
@@ -352,7 +351,7 @@ def _seen(v: ServiceView) -> dict[str, Any]:
     if not v.live or unit.leader is None or unit.attempt < v.status.attempt:
         return seen | {"process": None, "since": None}
     leader = unit.leader
-    seen["process"] = ProcessStatus(pid=leader.pid, start_ticks=leader.start_ticks, boot_id=leader.boot_id)
+    seen["process"] = leader.status
     seen["since"] = v.since
     seen["restarts"] = unit.restarts
     return seen
