@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from mainstay.api.conditions import Condition
+from mainstay.api.holdings import CLAIMS_MAX, AssetClaim
 from mainstay.api.meta import Count, FreeForm, Model, ObjectMeta, Owner
 from mainstay.api.phasedjob import JobGoal, JobTemplate
 
@@ -41,6 +42,11 @@ class BatchJob(Model):
         description="Name within the batch; the PhasedJob is called <batch>-<name>."
     )
     inputs: FreeForm = Field({}, description="Laid over the template's inputs, key by key. Default: none.")
+    assets: Annotated[list[AssetClaim], Field(max_length=CLAIMS_MAX)] = Field(
+        [],
+        description="Laid over the template's assets, name by name. Default: none.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
 
 
 class JobBatchSpec(Model):

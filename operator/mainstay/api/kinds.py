@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mainstay.api.asset import Asset
 from mainstay.api.jobbatch import JobBatch
 from mainstay.api.meta import Model
 from mainstay.api.phasedjob import FINAL, PhasedJob
@@ -326,6 +327,43 @@ STACK_RESTART = Kind(
     selectable=(".spec.stack", ".status.phase"),
 )
 
+ASSET = Kind(
+    model=Asset,
+    plural="assets",
+    short="asset",
+    scope="Namespaced",
+    columns=(
+        Column("Type", ".spec.type", "What kind of thing it is."),
+        Column("State", ".status.state", "Free, Held, HeldOrphaned or Unknown."),
+        Column("Holder", ".status.holder.name", "Who has it."),
+        Column("Holdings", ".status.summary", "What is in it."),
+        AGE,
+        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why, in one word.", priority=1),
+        Column("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words.", priority=1),
+        Column("Kind", ".status.holder.kind", "Kind of the holder.", priority=1),
+        Column("Since", ".status.holder.since", "How long it has had it.", "date", 1),
+        Column("Owner", ".spec.owner.userId", "Whose asset this is.", priority=1),
+    ),
+    rules=(
+        OWNER,
+        Rule(
+            "!(has(self.status) && has(self.status.state) && self.status.state == 'Free')"
+            " || !has(self.status.holdings) || self.status.holdings.size() == 0",
+            "an asset is never Free while it has holdings",
+            ".status.state",
+        ),
+        Rule(
+            f"!({optional('oldSelf.status.holder')}) || ({optional('self.status.holder')})"
+            f" || ({optional('self.status.state')} && self.status.state == 'Free')",
+            "a holder is followed by another, or leaves an asset that is Free",
+            ".status.holder",
+        ),
+        never_lower("status.compensation.attempt"),
+    ),
+    selectable=(".spec.owner.userId", ".spec.type", ".status.state"),
+    unruled=("spec.compensation.template.steps.task", "spec.compensation.template.steps.phases"),
+)
+
 KINDS = (
     STRATEGY_RUN,
     STRATEGY_LIBRARY,
@@ -334,6 +372,7 @@ KINDS = (
     JOB_BATCH,
     SERVICE_STACK,
     STACK_RESTART,
+    ASSET,
     PORT_POOL,
     PORT_LEASE,
 )

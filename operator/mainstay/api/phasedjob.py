@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mainstay.api.conditions import Condition
+from mainstay.api.holdings import CLAIMS_MAX, AssetClaim, AssetReport, HeldAsset
 from mainstay.api.meta import Count, FreeForm, Model, ObjectMeta, Owner, ShortText, Text
 from mainstay.api.program import Program
 from mainstay.api.rules import Rule, exactly_one, guarded
@@ -116,7 +117,7 @@ class TaskTemplate(Model):
         description="What to execute. It reads the JSON file at INPUTS_PATH and may write one to OUTPUTS_PATH."
     )
     when: Expression | None = Field(
-        None, description="CEL over inputs, context, tasks; false skips the task. Default: true."
+        None, description="CEL over inputs, context, tasks, assets; false skips the task. Default: true."
     )
     retries: Annotated[int, Field(ge=0, le=100)] = Field(
         0, description="Failed attempts that are tried again by themselves. Default: 0."
@@ -155,8 +156,8 @@ class Phase(Model):
     name: StepName = Field(description="Name, unique in the job.")
     complete_when: Expression | None = Field(
         None,
-        description="CEL over inputs, context, tasks: when true as the phase begins, it is done already and its tasks "
-        "are skipped. Default: never.",
+        description="CEL over inputs, context, tasks, assets: when true as the phase begins, or begins anew, it is done already "
+        "and its tasks are skipped. Assets are looked at afresh for it. Default: never.",
     )
     tasks: Annotated[list[Task], Field(min_length=1, max_length=TASKS_MAX)] = Field(
         description="The tasks.",
@@ -175,7 +176,8 @@ class Step(
     name: StepName = Field(description="Name, unique in the job.")
     title: ShortText | None = Field(None, description="What to call it on pages. Default: its name.")
     when: Expression | None = Field(
-        None, description="CEL over inputs, context, tasks; false skips the whole step. Default: true."
+        None,
+        description="CEL over inputs, context, tasks, assets; false skips the whole step. Default: true.",
     )
     task: TaskTemplate | None = Field(None, description="One task; it has the step's name.")
     action: UserAction | None = Field(None, description="A user must act: spec.inputs.<name of the step>.")
@@ -203,6 +205,12 @@ class JobTemplate(Model):
     inputs: FreeForm = Field(
         {},
         description="What tasks and expressions read; an answer to a user action is inputs.<name>. Default: empty.",
+    )
+    assets: Annotated[list[AssetClaim], Field(max_length=CLAIMS_MAX)] = Field(
+        [],
+        description="Assets it needs. It begins when all are its own, taken in the order of their names and kept while it "
+        "waits for the rest; it loses them when it has ended and they are seen to be empty. Default: none.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
 
 
@@ -252,6 +260,11 @@ class TaskStatus(Model):
     message: str = Field("", description="Why, in words.", max_length=1024)
     outputs: OutputsRef | None = Field(
         None, description="Where its outputs are when status has no room for them."
+    )
+    reports: Annotated[tuple[AssetReport, ...], Field(max_length=CLAIMS_MAX)] = Field(
+        (),
+        description="What it said of assets, until they have taken it in.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["ref"]},
     )
 
 
@@ -332,6 +345,11 @@ class PhasedJobStatus(Model):
     steps: Annotated[tuple[StepStatus, ...], Field(max_length=STEPS_MAX)] = Field(
         (),
         description="The steps, down to each task.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    assets: Annotated[tuple[HeldAsset, ...], Field(max_length=CLAIMS_MAX)] = Field(
+        (),
+        description="Assets that were its own when it began: it has the first right to them until it ends.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     started_at: datetime | None = Field(None, description="When its first step began.")

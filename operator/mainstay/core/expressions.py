@@ -1,11 +1,12 @@
-"""CEL over inputs, context, tasks and assets: checked when it is declared, bounded when it is evaluated.
+"""CEL over inputs, context, tasks and assets, or over the body of a probe's answer.
 
-Every variable is a map from names to anything. The library refuses names it does not know, has no
+Checked when it is declared, bounded when it is evaluated. The library refuses names it does not know, has no
 backtracking regular expressions and gives up after 10,000 iterations.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from cel_expr_python import cel
 
 VARIABLES = ("inputs", "context", "tasks", "assets")
+"""Each is a map from names to anything."""
 
 
 class ExpressionError(Exception):
@@ -23,6 +25,11 @@ class ExpressionError(Exception):
 def _environment() -> cel.Env:
     anything = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
     return cel.NewEnv(variables=dict.fromkeys(VARIABLES, anything))
+
+
+@lru_cache(maxsize=1)
+def _body_environment() -> cel.Env:
+    return cel.NewEnv(variables={"body": cel.Type.DYN})
 
 
 @lru_cache(maxsize=4096)
@@ -52,6 +59,34 @@ def evaluate(expression: str, values: Mapping[str, Mapping[str, Any]]) -> bool:
             _words(str(value)) if kind == "ERROR" else f"it is {kind.lower()}, not a boolean"
         )
     return value
+
+
+@lru_cache(maxsize=1024)
+def compiled_path(path: str) -> cel.Expression:
+    """Return the checked path over `body`. Raises ExpressionError with the place in the text."""
+    try:
+        return _body_environment().compile(path)
+    except Exception as error:
+        raise ExpressionError(_words(str(error))) from None
+
+
+def extracted(path: str, body: Any) -> Any:
+    """What the path comes to in this body. Raises ExpressionError."""
+    made = compiled_path(path)
+    try:
+        result = made.eval(data={"body": body})
+        value = result.plain_value()
+    except Exception as error:
+        raise ExpressionError(_words(str(error))) from None
+    if result.type().name() == "ERROR":
+        raise ExpressionError(_words(str(value)))
+    return value
+
+
+@lru_cache(maxsize=4096)
+def names_assets(expression: str) -> bool:
+    """Whether it may look at assets: then these are looked at before it is evaluated."""
+    return re.search(r"\bassets\b", expression) is not None
 
 
 def _words(message: str) -> str:

@@ -124,6 +124,32 @@ class StoreOutputs:
 
 
 @dataclass(frozen=True, slots=True)
+class ObserveAssets:
+    """Have these assets looked at now, for one purpose: whatever was seen for another, or earlier, is too old."""
+
+    refs: tuple[str, ...]
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveAccepts:
+    """Have it looked up what an asset accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateCompensation:
+    """Make the batch that is claimed in status. One of ours that exists already is success."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteCompensation:
+    """Delete a batch that emptied the asset earlier, that very one."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class CreateJob:
     """Make a job of a batch. One that exists already is success."""
 
@@ -262,7 +288,8 @@ Finalizer = AddFinalizer | RemoveFinalizer
 RunEffect = (
     CreateLease | DeleteLease | StartUnit | DefineUnit | StopUnit | PauseUnit | ResumeUnit | RemoveUnit
 )
-JobEffect = StartTask | StopTask | RemoveTask | RemoveRecords | StoreOutputs
+JobEffect = StartTask | StopTask | RemoveTask | RemoveRecords | StoreOutputs | ObserveAssets
+AssetEffect = ObserveAssets | ObserveAccepts | CreateCompensation | DeleteCompensation
 BatchEffect = CreateJob | SetJobState | DeleteJob
 StrategyEffect = KeepSnapshot | CreateStrategy | SetSource | DeleteStrategy
 StackEffect = (
@@ -276,7 +303,16 @@ StackEffect = (
     | RemoveScope
 )
 RestartEffect = EndHolders | EndSupervisor | StartSupervisor | DeleteRestart
-Action = Finalizer | RunEffect | JobEffect | BatchEffect | StrategyEffect | StackEffect | RestartEffect
+Action = (
+    Finalizer
+    | RunEffect
+    | JobEffect
+    | BatchEffect
+    | StrategyEffect
+    | StackEffect
+    | RestartEffect
+    | AssetEffect
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from mainstay.api.program import Readiness
+from mainstay.core.asset.observation import ObservationError, Question
 from mainstay.core.strategy.views import DirectorySource, FileView, Listing
 from mainstay.core.unit import (
     GONE,
@@ -27,11 +28,14 @@ __all__ = [
     "LIVE",
     "Exit",
     "LogPolicy",
+    "ObservationError",
     "Outcome",
     "PauseCall",
     "PortHolder",
     "ProbeResult",
+    "Probes",
     "ProcessId",
+    "Question",
     "Runtime",
     "RuntimeUnavailableError",
     "Shelf",
@@ -68,6 +72,27 @@ class SourceChangedError(Exception):
 
 class SnapshotLostError(Exception):
     """The bytes of a hash are not kept here, or not whole any more."""
+
+
+class Probes(Protocol):
+    """Asks where the truth about assets is. Nothing of an answer is kept, and nothing outlives the question."""
+
+    async def ask(self, question: Question) -> Any:
+        """The JSON that was answered. Raises ObservationError with what went wrong, in words without secrets.
+
+        A GET counts with status 200 alone, a command with exit code 0; neither may take longer than
+        `timeout_seconds`, nor answer more than ANSWER_BYTES, nor with anything but JSON. A command's processes are
+        gone when this returns or raises, also when it is cancelled.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+ANSWER_BYTES = 1024 * 1024
+"""Longest answer of a probe."""
 
 
 class TaskRuntime(Protocol):
