@@ -9,6 +9,7 @@ import typer
 
 import mainstay
 from mainstay.cli.answer import input_
+from mainstay.cli.assets import assets
 from mainstay.cli.brake import release, stop
 from mainstay.cli.crds import crds
 from mainstay.cli.doctor import doctor
@@ -56,6 +57,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Stacks": (flush,),
     "Runs": (run, rollback),
     "Jobs": (input_, cancel),
+    "Assets": (assets,),
     "Clusters": (operator, crds),
 }
 

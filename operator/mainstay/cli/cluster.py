@@ -136,7 +136,7 @@ async def missing(kube: Kube, target: Target, wanted: Ref) -> str:
     )
     for kind in Kind:
         if kind is not wanted.kind and await kube.get(path(kind.plural, target.namespace, wanted.name)):
-            words += f" There is a {kind.told} of this name: {kind.word}/{wanted.name}."
+            words += f" There is {kind.article} {kind.told} of this name: {kind.word}/{wanted.name}."
     return words
 
 

@@ -35,6 +35,7 @@ _WORDS = {
     "library": "strategylibrary",
     "strategy": "strategy",
     "srestart": "stackrestart",
+    "asset": "asset",
 }
 _OF_VERB = {
     "status": tuple(_WORDS),
@@ -47,6 +48,7 @@ _OF_VERB = {
     "logs": ("run", "job", "stack"),
     "input": ("job", "batch"),
     "cancel": ("job", "batch"),
+    "assets": ("asset",),
     "rollback": ("strategy", "run"),
     "flush": ("stack",),
     "master": ("stack",),
@@ -106,7 +108,7 @@ def _values(option: dict[str, Any], typed: Sequence[str], last: str) -> tuple[li
     """Values of an option, where they are known."""
     match option["names"]:
         case [*_, "--output"] | ["--output", *_]:
-            found = ["json", "yaml"]
+            found = ["json", "yaml", *(["wide"] if typed[0] == "assets" else [])]
         case names if "--mode" in names:
             found = ["full", "quick", "emergency", "flush"]
         case names if "--namespace" in names:
@@ -153,7 +155,7 @@ def _names(typed: Sequence[str], given: Sequence[str], last: str) -> tuple[list[
     found: dict[str, str] = {}
     for kind, name in objects:
         full = f"{kind}/{name}"
-        bare = kind in _BARE or (kind in _JOBS and verb in _BARE_JOBS and bool(last))
+        bare = kind in _BARE or verb == "assets" or (kind in _JOBS and verb in _BARE_JOBS and bool(last))
         if full in given or (name in given and names.count(name) == 1):
             continue
         plain = bare and names.count(name) == 1 and not slash and name.startswith(last)

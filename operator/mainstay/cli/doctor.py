@@ -38,7 +38,7 @@ def doctor(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Check everything: control plane, operator, supervisors, objects, units, ports, disk. Exit code 1 if something is wrong."""
+    """Check everything: control plane, operator, supervisors, objects, assets, units, ports, disk; exit code 1 if something is wrong."""
     target = target_of(home, namespace, kubeconfig, context)
     from mainstay.cli import checks, examination
 

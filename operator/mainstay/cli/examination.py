@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import typer
 from rich.text import Text
 
-from mainstay.cli import called, checks, orphans
+from mainstay.cli import assetchecks, called, checks, orphans
 from mainstay.cli.checks import Finding, Mark
 from mainstay.cli.cluster import Target, call, connection
 from mainstay.cli.console import fail, note, out
@@ -78,6 +78,9 @@ async def _examine_cluster(target: Target, kube: Kube, add: Any) -> None:
         return
     for one in checks.stalled(target, known):
         add(one)
+    if (batches := await may(assetchecks.gather(kube))) is not None:
+        for one in assetchecks.of_assets(target, known | batches):
+            add(one)
     left: list[orphans.Owned] = []
     if ours:
         told, left = checks.left_over(units, known)

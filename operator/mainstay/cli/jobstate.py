@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from mainstay.api.meta import API_VERSION
+from mainstay.cli.assetleft import left_in
 from mainstay.cli.cluster import Target, call, get
 from mainstay.cli.console import fail, note, out
 from mainstay.cli.jobs import POLL_SECONDS, Asked, batch_of, follow, is_over, phase_of, trouble
@@ -51,7 +52,7 @@ def cancel(
     target = target_of(home, namespace, kubeconfig, context)
     dry_run = dry(dry_run, output)
 
-    async def work(kube: Kube) -> list[tuple[Ref, Object]]:
+    async def work(kube: Kube) -> tuple[list[tuple[Ref, Object]], list[str]]:
         wanted = [
             one if one.kind is not Kind.RUN or "/" in name else await job_or(kube, target, name)
             for name in dict.fromkeys(names)
@@ -63,10 +64,13 @@ def cancel(
                     f"cancel is for jobs and batches; `mainstay stop {one.name}` stops a run, "
                     f"job/{one.name} is a job"
                 )
-        return [(one, await get(kube, target, one)) for one in dict.fromkeys(wanted)]
+        found = [(one, await get(kube, target, one)) for one in dict.fromkeys(wanted)]
+        return found, await left_in(kube, target, found)
 
-    found = call(target, work)
+    found, leftovers = call(target, work)
     wanted = [one for one, _ in found]
+    for words in leftovers:
+        note(words)
     left = [f"{one} ({phase_of(obj)})" for one, obj in found if not is_over(obj)]
     if not dry_run and not yes and left:
         if not sys.stdin.isatty():

@@ -40,8 +40,8 @@ def coloured(state: str) -> Text:
     return Text(state, style=MARKS.get(state, BUSY)[1])
 
 
-def show_job(target: Target, job: Object) -> None:
-    """Print the steps, phases and tasks of a job, what stopped it and how it goes on."""
+def show_job(target: Target, job: Object, assets: Rows) -> None:
+    """Print a job's assets, its steps, phases and tasks, what stopped it and how it goes on."""
     seen, meta = status_of(job), job["metadata"]
     name = f"job/{meta['name']}"
     facts = [name if target.namespace == "default" else f"{target.namespace} {name}", phase_of(job)]
@@ -61,6 +61,9 @@ def show_job(target: Target, job: Object) -> None:
         last and one_line(last["message"]) in words
     ):  # a failure is told below, with what to do
         out.print(Text(words))
+    if assets.rows:
+        out.print()
+        show(assets)
     out.print()
     show(_tree(job))
     _tell_next(target, job)
@@ -237,6 +240,7 @@ def summary(obj: Object) -> dict[str, Any]:
             "phase": seen.get("currentPhase"),
             "resumable": seen.get("resumable", False),
             "waitsFor": [action["name"] for action in asks(obj)],
+            "assets": obj["spec"].get("assets") or [],
             "batch": batch_of(obj),
         }
     else:

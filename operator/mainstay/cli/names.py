@@ -10,6 +10,8 @@ from typing import NoReturn
 from mainstay.cli.console import fail, misuse
 from mainstay.shell.kube import BATCHES, JOBS, LIBRARIES, RESTARTS, RUNS, STACKS, STRATEGIES
 
+ASSETS = "assets"
+
 
 class Kind(Enum):
     """Kinds that a command may be given: the word for it, its name, plural and short name in the API."""
@@ -21,12 +23,18 @@ class Kind(Enum):
     LIBRARY = ("library", "StrategyLibrary", LIBRARIES, "slib")
     STACK = ("stack", "ServiceStack", STACKS, "stack")
     RESTART = ("srestart", "StackRestart", RESTARTS, "srestart")
+    ASSET = ("asset", "Asset", ASSETS, "asset")
 
     def __init__(self, word: str, told: str, plural: str, short: str) -> None:
         self.word = word
         self.told = told
         self.plural = plural
         self.short = short
+
+    @property
+    def article(self) -> str:
+        """The word before its name."""
+        return "an" if self.told[0] in "AEIOU" else "a"
 
 
 _WORDS = {word: kind for kind in Kind for word in (kind.word, kind.short, kind.plural, kind.told.lower())} | {
@@ -74,7 +82,9 @@ def ref(name: str, kinds: Sequence[Kind] = WORK) -> Ref:
         near = f"did you mean stack/{name}? Otherwise" if of_stack else "no kind that Mainstay knows;"
         misuse(f"{name}: {near} write NAME or {told}")
     if kind not in kinds:
-        words = f"`mainstay status {kind.word}/{bare or 'NAME'}` shows a {kind.told}"
+        if kind is Kind.ASSET:
+            _no_asset(name, bare or "NAME", told)
+        words = f"`mainstay status {kind.word}/{bare or 'NAME'}` shows {kind.article} {kind.told}"
         fail(f"{name}: this command is for {told}; {words}")
     if not bare:
         misuse(f"{name}: a name is missing after the slash, as in {kind.word}/my-{kind.word}")
@@ -93,6 +103,21 @@ def runs(names: Iterable[str], verb: str) -> list[str]:
         if one.kind is not Kind.RUN:
             refuse(one, verb)
     return [one.name for one in found]
+
+
+def _no_asset(name: str, bare: str, told: str) -> NoReturn:
+    """End a command for what runs, with what an asset is let go by."""
+    ways = [
+        (f"mainstay status asset/{bare}", "shows who has it, what is in it and who waits"),
+        (
+            "mainstay cancel job/HOLDER",
+            "ends the job that has it; what is in it is then emptied by its compensation",
+        ),
+        (f"kubectl edit asset {bare}", "changes how it is looked at, and emptied"),
+    ]
+    wide = max(len(command) for command, _ in ways)
+    lines = "".join(f"\n  {command:<{wide}}   {what}" for command, what in ways)
+    fail(f"{name}: nothing of an asset runs, jobs have it; this command is for {told}:{lines}")
 
 
 def refuse(one: Ref, verb: str) -> NoReturn:

@@ -13,7 +13,7 @@ from rich.text import Text
 from mainstay.cli import called, machine
 from mainstay.cli.cluster import NoClusterError, Target, call, connection, everything, get
 from mainstay.cli.console import Rows, fail, note, out, show, table
-from mainstay.cli.names import Kind, Ref, ref
+from mainstay.cli.names import ASSETS, Kind, Ref, ref
 from mainstay.cli.options import (
     AllNamespacesOption,
     ContextOption,
@@ -62,7 +62,8 @@ def status(
     name: Annotated[
         Optional[str],  # noqa: UP045 - typer reads it at run time
         typer.Argument(
-            help="One run, stack/NAME, srestart/NAME, job/NAME, batch/NAME, strategy/NAME or library/NAME, in depth. "
+            help="One run, stack/NAME, srestart/NAME, job/NAME, batch/NAME, asset/NAME, strategy/NAME or library/NAME, "
+            "in depth. "
             "Default: everything.",
             show_default=False,
         ),
@@ -74,7 +75,7 @@ def status(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Show the parts of Mainstay on this machine, every run, stack, job, batch and library, what is wrong and what to do next.
+    """Show this machine's parts of Mainstay, every run, stack, job, batch, asset and library, what is wrong and what to do.
 
     Without a name it is about every namespace, with -n about that one.
     """
@@ -120,7 +121,7 @@ def status(
         show(_table(told["runs"], target.namespace))
     elif not any(objects.values()):
         where = f" in namespace {alone}; -A shows every namespace" if alone else " yet"
-        out.print(f"no runs, stacks, jobs or batches{where}")
+        out.print(f"no runs, stacks, jobs, batches or assets{where}")
     from mainstay.cli import stackstate
 
     apart = bool(told["runs"]) or not any(objects.values())
@@ -132,6 +133,10 @@ def status(
             out.print()
             show(libraries)
     _show_jobs(target, objects[BATCHES], objects[JOBS])
+    from mainstay.cli import assets
+
+    apart = bool(told["runs"]) or any(objects[plural] for plural in objects if plural != ASSETS)
+    assets.show_glance(target, objects[ASSETS], objects[JOBS], apart=apart)
     if alone is None and (left := _without_object(told, objects)):
         out.print(f"\n{count(left, 'unit')} without an object: mainstay doctor")
     words = [f"{', '.join(missing)}: not running; `mainstay up` starts it"] if missing else []
@@ -163,7 +168,7 @@ def _owner(unit: str) -> tuple[Kind, str, str]:
 
 def _one(target: Target, named: Ref, output: str | None, *, bare: bool) -> None:
     """One object in depth; with -o as it is. A bare name is a stack, where there is no run of it."""
-    from mainstay.cli import jobtree, restartstate, stackdepth, strategies
+    from mainstay.cli import assetdepth, jobtree, restartstate, stackdepth, strategies
     from mainstay.cli.jobs import jobs_of
     from mainstay.cli.meant import run_or_stack
 
@@ -183,6 +188,10 @@ def _one(target: Target, named: Ref, output: str | None, *, bare: bool) -> None:
                 return obj, await strategies.strategies_of(kube, obj)
             case Kind.STACK:
                 return obj, await stackdepth.restarts_for(kube, obj)
+            case Kind.ASSET:
+                return obj, await assetdepth.around(kube, obj)
+            case Kind.JOB:
+                return obj, await assetdepth.assets_of(kube, obj)
         return obj, {}
 
     wanted, obj, children = call(target, work)
@@ -192,7 +201,7 @@ def _one(target: Target, named: Ref, output: str | None, *, bare: bool) -> None:
         return
     match wanted.kind:
         case Kind.JOB:
-            jobtree.show_job(target, obj)
+            jobtree.show_job(target, obj, assetdepth.claims_table(obj, children))
         case Kind.BATCH:
             jobtree.show_batch(target, obj, children)
         case Kind.STRATEGY:
@@ -203,6 +212,8 @@ def _one(target: Target, named: Ref, output: str | None, *, bare: bool) -> None:
             stackdepth.show_stack(target, obj, children)
         case Kind.RESTART:
             restartstate.show_restart(target, obj)
+        case Kind.ASSET:
+            assetdepth.show_asset(target, obj, children)
         case Kind.RUN:
             show(_table([_row(obj)], target.namespace))
             strategies.show_of_run(obj)
@@ -230,10 +241,10 @@ def _show_jobs(target: Target, batches: list[Object], jobs: list[Object]) -> Non
 
 async def _status(target: Target, alone: str | None) -> tuple[dict[str, Any], dict[str, list[Object]]]:
     """What is told, and the objects beside runs that it was told of, by plural; with `alone` of that namespace."""
-    from mainstay.cli import stackstate, strategies
+    from mainstay.cli import assetstate, stackstate, strategies
     from mainstay.cli.jobtree import summary
 
-    plurals = (BATCHES, JOBS, LIBRARIES, STRATEGIES, STACKS, RESTARTS)
+    plurals = (BATCHES, JOBS, LIBRARIES, STRATEGIES, STACKS, RESTARTS, ASSETS)
     objects: dict[str, list[Object]] = {plural: [] for plural in plurals}
     told: dict[str, Any] = {
         "home": str(target.home.root) if target.here else None,
@@ -253,6 +264,11 @@ async def _status(target: Target, alone: str | None) -> tuple[dict[str, Any], di
                 strategies.summary(library, objects[STRATEGIES]) for library in objects[LIBRARIES]
             ]
             told["stacks"] = [stackstate.summary(stack, objects[RESTARTS]) for stack in objects[STACKS]]
+            queues = assetstate.waiting(objects[JOBS], assetstate.by_key(objects[ASSETS]))
+            told["assets"] = [
+                assetstate.summary(asset, queues.get(assetstate.key(asset), ()))
+                for asset in sorted(objects[ASSETS], key=assetstate.rank)
+            ]
             told["runs"] = [run async for run in _runs(kube, alone)]
     except ApiUnavailableError:
         told["problem"] = "the API server does not answer"

@@ -17,9 +17,10 @@ OPERATOR_MAY = {
     (OURS, "strategylibraries"): "get list watch",
     (OURS, "strategies"): "get list watch create patch delete",
     (OURS, "phasedjobs"): "get list watch create patch delete",
-    (OURS, "jobbatches"): "get list watch patch",
+    (OURS, "jobbatches"): "get list watch create patch delete",
     (OURS, "servicestacks"): "get list watch patch",
     (OURS, "stackrestarts"): "get list watch delete",
+    (OURS, "assets"): "get list watch patch",
     (OURS, "strategyruns/status"): "update",
     (OURS, "strategylibraries/status"): "update",
     (OURS, "strategies/status"): "update",
@@ -27,6 +28,7 @@ OPERATOR_MAY = {
     (OURS, "jobbatches/status"): "update",
     (OURS, "servicestacks/status"): "update",
     (OURS, "stackrestarts/status"): "update",
+    (OURS, "assets/status"): "update",
     (OURS, "strategyruns/finalizers"): "",
     (OURS, "strategylibraries/finalizers"): "",
     (OURS, "strategies/finalizers"): "",
@@ -34,6 +36,7 @@ OPERATOR_MAY = {
     (OURS, "jobbatches/finalizers"): "update",
     (OURS, "servicestacks/finalizers"): "",
     (OURS, "stackrestarts/finalizers"): "",
+    (OURS, "assets/finalizers"): "update",
     (OURS, "portpools"): "get list watch",
     (OURS, "portpools/status"): "update",
     (OURS, "portleases"): "get list watch create delete",
@@ -55,6 +58,7 @@ THEIRS = (
     "jobbatches",
     "servicestacks",
     "stackrestarts",
+    "assets",
 )
 VIEW = {(OURS, kind): "get list watch" for kind in (*THEIRS, "portpools", "portleases")}
 EDIT = VIEW | {(OURS, kind): "get list watch create update patch delete deletecollection" for kind in THEIRS}

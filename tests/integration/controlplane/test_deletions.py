@@ -12,7 +12,7 @@ import pytest
 from tests.support.plane import RealPlane, plane
 
 from mainstay.api.crd import crds
-from mainstay.api.kinds import KINDS
+from mainstay.api.kinds import ASSET, KINDS
 from mainstay.api.meta import API_VERSION, FINALIZER
 from mainstay.cli.apply import apply_all, established, served
 from mainstay.controlplane import deletions, garbage, namespaces
@@ -148,6 +148,7 @@ async def test_one_that_owns_nothing(plane: RealPlane, kube: Kube, kind: Any, po
         BATCHES: BATCH,
         STACKS: {"services": [{"name": "a", "kind": "Background", "program": {"command": ["true"]}}]},
         RESTARTS: {"stack": "web"},
+        ASSET.plural: {"type": "Ship"},
     }.get(kind.plural, {"program": {"command": ["true"]}})
     await make(kube, kind.plural, "alone", spec)
     await delete(plane, kind.plural, "alone", policy)

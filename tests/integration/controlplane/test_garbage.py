@@ -1,18 +1,21 @@
-"""What a job leaves in Secrets and ConfigMaps goes after it, where no garbage collector runs."""
+"""What jobs and assets leave goes after them, where no garbage collector runs."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from tests.support.plane import RealPlane, plane
 
+from mainstay.api.asset import ASSET_UID_LABEL
 from mainstay.api.crd import crds
+from mainstay.api.kinds import ASSET
 from mainstay.api.meta import API_VERSION
 from mainstay.cli.apply import apply_all, established, served
 from mainstay.controlplane import garbage
 from mainstay.shell.jobs.executor import JOB_LABEL
-from mainstay.shell.kube import JOBS, Kube, core_path, path
+from mainstay.shell.kube import BATCHES, JOBS, ApiError, Kube, core_path, path
 
 __all__ = ["plane"]
 
@@ -30,7 +33,8 @@ async def kube(plane: RealPlane) -> AsyncIterator[Kube]:
     await established(connection, definitions)
 
     async def listed() -> None:
-        await connection.request("GET", path(JOBS))
+        for plural in (JOBS, BATCHES, ASSET.plural):
+            await connection.request("GET", path(plural))
 
     await served(listed)
     yield connection
@@ -65,3 +69,64 @@ async def test_only_what_gone_jobs_own_goes(kube: Kube):
     finally:
         for name in ("of-something-else", "of-nobody", "unlabelled"):
             await kube.request("DELETE", core_path("secrets", "default", name))
+
+
+async def compensation(kube: Kube, name: str, asset: dict[str, Any], **meta: Any) -> None:
+    uid = asset["metadata"]["uid"]
+    owner = {"apiVersion": API_VERSION, "kind": "Asset", "name": asset["metadata"]["name"], "uid": uid}
+    told = {
+        "name": name,
+        "namespace": "default",
+        "labels": {ASSET_UID_LABEL: uid},
+        "ownerReferences": [owner],
+    }
+    spec = {"template": JOB["spec"], "jobs": [{"name": "iron-ore"}]}
+    await kube.create(BATCHES, "JobBatch", "default", {"metadata": told | meta, "spec": spec})
+
+
+async def test_only_compensations_of_gone_assets_go(kube: Kube):
+    made = [
+        await kube.create(
+            ASSET.plural, "Asset", "default", {"metadata": {"name": name, "namespace": "default"}, "spec": {}}
+        )
+        for name in ("here", "gone")
+    ]
+    here, gone = made
+    await compensation(kube, "of-a-living-asset", here)
+    await compensation(kube, "of-a-gone-asset", gone)
+    await compensation(kube, "of-nobody", gone, ownerReferences=[])
+    await compensation(kube, "unlabelled", gone, labels={})
+    try:
+        assert not any(name.startswith("jobbatches/") for name in await garbage.sweep(kube))
+        await kube.delete_object(path(ASSET.plural, "default", "gone"), uid=gone["metadata"]["uid"])
+        went = [name for name in await garbage.sweep(kube) if name.startswith("jobbatches/")]
+        assert went == ["jobbatches/of-a-gone-asset"]
+    finally:
+        for name in ("of-a-living-asset", "of-nobody", "unlabelled"):
+            await kube.request("DELETE", path(BATCHES, "default", name))
+        await kube.request("DELETE", path(ASSET.plural, "default", "here"))
+
+
+async def test_nothing_goes_where_the_owners_kind_is_not_served(kube: Kube, monkeypatch: pytest.MonkeyPatch):
+    await kube.request(
+        "POST", core_path("secrets", "default"), kept("kept", "33333333-0000-0000-0000-000000000000")
+    )
+
+    async def unserved(method: str, url: str, *_: Any, **__: Any) -> Any:
+        raise ApiError(404, "Not Found", f"{method} {url}: 404 page not found")
+
+    blind = Kube(kube._api)
+    monkeypatch.setattr(blind, "request", unserved)
+    monkeypatch.setattr(blind, "pages", kube.pages)
+    deleted: list[str] = []
+
+    async def delete(url: str, **_: Any) -> None:
+        deleted.append(url)
+
+    monkeypatch.setattr(blind, "delete_object", delete)
+    try:
+        with pytest.raises(ApiError):
+            await garbage.sweep(blind)
+        assert deleted == []
+    finally:
+        await kube.request("DELETE", core_path("secrets", "default", "kept"))

@@ -13,10 +13,10 @@ import yaml
 from tests.unit.cli.cluster import Cluster
 from typer.testing import CliRunner
 
-from mainstay.cli import checks, orphans, system
+from mainstay.cli import assetchecks, checks, orphans, system
 from mainstay.cli.app import app
 from mainstay.cli.home import Home, data
-from mainstay.cli.names import Kind
+from mainstay.cli.names import ASSETS, Kind
 from mainstay.cli.orphans import Owned
 from mainstay.core.unit import ProcessId, Unit, UnitSpec, UnitState
 from mainstay.runtime.process import known_scopes
@@ -188,6 +188,27 @@ def test_a_job_that_waits_for_an_answer_is_no_failure(healthy):
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 0, result.output
     assert "! 2 jobs wait for an answer\n    job/a, job/b\n    → mainstay input job/a\n" in result.stdout
+
+
+def test_assets_are_looked_at_and_passed_over_where_that_is_refused(healthy, monkeypatch):
+    probe = {
+        "type": "HoldingsObserved",
+        "status": "False",
+        "reason": "ProbeFailed",
+        "message": "refused: 503",
+    }
+    healthy.add(ASSETS, "ship-1", {}, state="Unknown", conditions=[probe])
+    (told,) = wrong()
+    assert told[1] == ["asset/ship-1 in namespace default: ProbeFailed: refused: 503"]
+
+    async def refused(_: Any) -> Any:
+        raise ApiError(403, "Forbidden", "assets is forbidden: User cannot list")
+
+    monkeypatch.setattr(assetchecks, "gather", refused)
+    found = diagnosis()
+    assert found["ok"]
+    assert "assets is forbidden: User cannot list" in [one["message"] for one in found["checks"]]
+    assert "no stranger" in found["checks"][-1]["message"], "the checks after it are made"
 
 
 def test_a_lease_of_an_orphan_says_what_cures_it(left):

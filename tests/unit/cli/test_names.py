@@ -6,6 +6,7 @@ import pytest
 import typer
 
 from mainstay.api.kinds import (
+    ASSET,
     JOB_BATCH,
     PHASED_JOB,
     SERVICE_STACK,
@@ -52,6 +53,9 @@ def test_kinds(name, kind):
         ("libraries/x", Kind.LIBRARY),
         ("slib/x", Kind.LIBRARY),
         ("strategylibrary.mainstay.dev/x", Kind.LIBRARY),
+        ("asset/x", Kind.ASSET),
+        ("assets/x", Kind.ASSET),
+        ("asset.mainstay.dev/x", Kind.ASSET),
     ],
 )
 def test_kinds_that_do_not_run(name, kind, capsys):
@@ -80,6 +84,15 @@ def test_runs_alone():
 
 def test_words_are_those_of_the_api():
     """They are written again beside the commands, which would start slower with all models."""
-    of_api = (STRATEGY_RUN, PHASED_JOB, JOB_BATCH, STRATEGY, STRATEGY_LIBRARY, SERVICE_STACK, STACK_RESTART)
+    of_api = (
+        STRATEGY_RUN,
+        PHASED_JOB,
+        JOB_BATCH,
+        STRATEGY,
+        STRATEGY_LIBRARY,
+        SERVICE_STACK,
+        STACK_RESTART,
+        ASSET,
+    )
     for kind, api in zip(Kind, of_api, strict=True):
         assert (kind.told, kind.plural, kind.short) == (api.name, api.plural, api.short)

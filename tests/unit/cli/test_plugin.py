@@ -182,7 +182,8 @@ case "$*" in
   *get-contexts*) echo one; echo two ;;
   *"get namespaces"*) echo namespace/default; echo namespace/dev ;;
   *jsonpath*) echo main_app db_poller ;;
-  *) echo "strategyrun.mainstay.dev/bot   Running"; echo "servicestack.mainstay.dev/backend   Running 8/8" ;;
+  *) echo "strategyrun.mainstay.dev/bot   Running"; echo "servicestack.mainstay.dev/backend   Running 8/8"
+     echo "asset.mainstay.dev/ship-1   Ship   Held" ;;
 esac
 """
 
@@ -208,7 +209,7 @@ def names(*words: str) -> list[str]:
     [
         (["sta"], ["start", "status"]),
         (["u"], []),
-        (["status", ""], ["bot", "backend"]),
+        (["status", ""], ["bot", "backend", "asset/ship-1"]),
         (["restart", "b"], ["bot", "backend"]),
         (["restart", "bot", ""], ["backend"]),
         (["restart", "stack/backend", ""], ["bot"]),
@@ -226,6 +227,13 @@ def names(*words: str) -> list[str]:
         (["status", "--namespace=dev"], ["--namespace=dev"]),
         (["status", "--context", "t"], ["two"]),
         (["status", "-o", ""], ["json", "yaml"]),
+        (["assets", "-o", ""], ["json", "yaml", "wide"]),
+        (["assets", "-o", "w"], ["wide"]),
+        (["assets", ""], ["ship-1"]),
+        (["assets", "asset/"], ["asset/ship-1"]),
+        (["assets", "ship-1", ""], []),
+        (["status", "asset/"], ["asset/ship-1"]),
+        (["stop", "asset/"], []),
         (["restart", "backend", "--mode=q"], ["--mode=quick"]),
         (["logs", "--fo"], ["--follow"]),
         (["nix", ""], []),

@@ -1,0 +1,275 @@
+"""`mainstay assets`, `status asset/NAME`, and what other verbs say of assets."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.unit.cli.fleet import COMPENSATED, IRON, SINCE, Fleet, claim, condition, holder, iron
+from tests.unit.cli.theatre import say
+
+from mainstay.cli.assetstate import by_key, missing, waiting
+from mainstay.cli.names import ASSETS
+from mainstay.shell.kube import BATCHES, JOBS, Kube, path
+
+EVERYTHING = ("status", "--kubeconfig", "another")
+BLIND = condition("HoldingsObserved", "False", "ProbeFailed", "GET http://127.0.0.1:8090/my/ships/1: 503")
+UNSEEN = condition("Ready", "Unknown", "ProbeFailed", "nothing is released")
+ORPHANED = condition("Ready", "False", "HeldOrphaned", "job/gone left IRON_ORE 40")
+
+
+@pytest.fixture
+def fleet(tmp_path, monkeypatch) -> Fleet:
+    made = Fleet()
+    monkeypatch.setattr("mainstay.cli.home.LONGEST", 500)
+    monkeypatch.setenv("MAINSTAY_HOME", str(tmp_path))
+    monkeypatch.setattr(Kube, "connect", made.connect)
+    return made
+
+
+def said(*words: str, code: int = 0) -> str:
+    return " ".join(say(*words, code=code).split())
+
+
+def rows(*words: str) -> list[list[str]]:
+    """First column, then the rest, of each line of a table."""
+    return [line.split() for line in say(*words).splitlines()]
+
+
+# -- the table
+
+
+@pytest.mark.usefixtures("fleet")
+def test_who_has_what_and_how_many_wait():
+    head, *lines = rows("assets")
+    assert head == ["ASSET", "TYPE", "STATE", "HOLDER", "HOLDINGS", "WAITING", "AGE", "MESSAGE"]
+    assert lines[0][:7] == ["ship-1", "Ship", "Held", "job/mine", "IRON_ORE", "40", "2"]
+    assert [line[0] for line in lines] == ["ship-1", "factory-1", "ship-2"]
+    assert lines[2][:4] == ["ship-2", "Ship", "Free", "1"]
+
+
+def test_failures_come_first(fleet):
+    fleet.ship("zeta", "HeldOrphaned", None, None, ORPHANED, **iron())
+    fleet.ship("zulu", "Unknown", None, None, BLIND, UNSEEN)
+    comp = {"batch": "x-c3", "attempt": 3, "failures": 2, "startedAt": SINCE, "endedAt": SINCE}
+    fleet.ship("xray", "Held", holder("x-c3", "JobBatch"), compensation=comp, **iron())
+    told = say("assets").splitlines()[1:]
+    assert [line.split()[0] for line in told[:4]] == ["xray", "zeta", "zulu", "ship-1"]
+    assert "batch/x-c3" in told[0]
+    assert "its compensation failed 2 times" in told[0]
+    assert "HeldOrphaned: job/gone left IRON_ORE 40" in told[1]
+    assert "ProbeFailed: GET http://127.0.0.1:8090/my/ships/1: 503" in told[2]
+
+
+def test_names_namespaces_and_forms(fleet):
+    fleet.add(ASSETS, "probe-9", {}, "other", state="Free")
+    assert [line[0] for line in rows("assets", "asset/ship-2", "factory-1")[1:]] == ["factory-1", "ship-2"]
+    assert [line[1] for line in rows("assets", "-A")[1:]] == ["ship-1", "factory-1", "ship-2", "probe-9"]
+    assert "no assets in namespace none; -A shows every namespace" in said("assets", "-n", "none")
+    assert 'no Asset "nix" in namespace default' in said("assets", "nix", code=1)
+    assert "-A goes without names" in said("assets", "ship-1", "-A", code=2)
+    assert "--output xml is unknown" in said("assets", "-o", "xml", code=2)
+    assert "COMPENSATION" in say("assets", "-o", "wide")
+    (ship, *_) = json.loads(say("assets", "-o", "json"))["assets"]
+    assert (ship["name"], ship["state"], ship["holdings"]) == ("ship-1", "Held", IRON)
+    assert ship["holder"] == holder("mine")
+    assert ship["waiting"] == ["early", "late"]
+
+
+# -- who waits
+
+
+def test_a_queue_is_by_age_and_who_had_it_comes_first(fleet):
+    fleet.job("had", "Suspended", claim("ship-1"), assets=[{"name": "ship1", "ref": "ship-1", "uid": "u"}])
+    fleet.job("leaving", "InProgress", claim("ship-1"))
+    fleet.objects[path(JOBS, "default", "leaving")]["metadata"]["deletionTimestamp"] = SINCE
+    fleet.job("cancelled", "Pending", claim("ship-1"))
+    fleet.objects[path(JOBS, "default", "cancelled")]["spec"]["state"] = "Cancelled"
+    jobs = [one for at, one in fleet.objects.items() if f"/{JOBS}/" in at]
+    known = by_key(one for at, one in fleet.objects.items() if f"/{ASSETS}/" in at)
+    queue = waiting(jobs, known)["default", "ship-1"]
+    assert [job["metadata"]["name"] for job in queue] == ["had", "early", "late"]
+
+
+def test_a_job_of_the_compensation_that_has_it_does_not_wait(fleet):
+    fleet.ship("ship-3", "HeldOrphaned", holder("ship-3-c1", "JobBatch"), **iron())
+    fleet.job("ship-3-c1-iron-ore", "InProgress", claim("ship-3"))
+    job = fleet.objects[path(JOBS, "default", "ship-3-c1-iron-ore")]
+    job["metadata"]["ownerReferences"] = [{"kind": "JobBatch", "name": "ship-3-c1", "uid": "uid-ship-3-c1"}]
+    known = by_key([fleet.objects[path(ASSETS, "default", "ship-3")]])
+    assert missing(job, known) == []
+    job["metadata"]["ownerReferences"] = []
+    assert [name for name, _ in missing(job, known)] == ["ship-3"]
+
+
+# -- one asset
+
+
+@pytest.mark.usefixtures("fleet")
+def test_one_asset_with_who_waits_for_what():
+    told = say("status", "asset/ship-1")
+    flat = " ".join(told.split())
+    assert "asset/ship-1 Held Ship age" in flat
+    assert "holder job/mine, for " in flat
+    assert f"since {SINCE}; it is InProgress" in flat
+    assert "holdings IRON_ORE 40" in flat
+    assert "observed yes (every 15 s) Observed: asked 3 s ago" in flat
+    assert "compensation none needed up to now" in flat
+    waits = [line.split() for line in told.splitlines() if line.startswith("job/")]
+    assert [line[0] for line in waits] == ["job/early", "job/late"]
+    assert " ".join(waits[0][3:]) == "ghost (does not exist), ship-1 (job/mine)"
+    assert " ".join(waits[1][3:]) == "ship-1 (job/mine), ship-2 (Free)"
+    assert json.loads(say("status", "asset/ship-1", "-o", "json"))["status"]["holdings"] == IRON
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_factory_has_deliveries_and_totals():
+    told = say("status", "asset/factory-1")
+    lines = [line.split() for line in told.splitlines()]
+    assert ["IRON_ORE", "65", "2"] in lines
+    assert [line[:5] for line in lines if len(line) == 6 and line[2] in ("yes", "no")] == [
+        ["GOLD", "40", "no", "job/second", "deliver"],
+        ["IRON_ORE", "25", "yes", "job/first", "deliver"],
+    ]
+    assert "accepts IRON_ORE, COPPER_ORE" in " ".join(told.split())
+
+
+def test_a_compensation_is_told(fleet):
+    comp = {"batch": "s-c2", "attempt": 2, "failures": 1, "cause": "JobCancelled", "holdings": IRON,
+            "startedAt": SINCE, "endedAt": SINCE, "retryAt": "2099-01-01T00:00:00Z"}  # fmt: skip
+    fleet.ship("s", "HeldOrphaned", holder("s-c2", "JobBatch"), None, ORPHANED, compensation=comp, **iron())
+    told = said("status", "asset/s")
+    assert "holder batch/s-c2, for " in told
+    assert "(its compensation)" in told
+    assert "batch/s-c2, attempt 2, because of JobCancelled, for IRON_ORE 40, ended " in told
+    assert "1 failure in a row, tried again in " in told
+    assert told.endswith("mainstay status batch/s-c2")
+
+
+@pytest.mark.parametrize(
+    ("state", "spec", "told", "way"),
+    [
+        (
+            "HeldOrphaned",
+            {"type": "Ship"},
+            (ORPHANED,),
+            "kubectl edit asset s # add spec.compensation: it empties it",
+        ),
+        ("HeldOrphaned", COMPENSATED, (ORPHANED,), "assets: [{name: ship, ref: s, mode: TakeOver}]"),
+        (
+            "Unknown",
+            COMPENSATED,
+            (BLIND, UNSEEN),
+            "kubectl edit asset s # what is wrong with the probe itself",
+        ),
+    ],
+)
+def test_ways_out(fleet, state, spec, told, way):
+    fleet.ship("s", state, None, spec, *told, **iron())
+    assert way in said("status", "asset/s")
+
+
+def test_a_holder_that_stands_still_or_is_gone_is_named(fleet):
+    fleet.objects[path(JOBS, "default", "mine")]["status"]["phase"] = "ActionRequired"
+    told = said("status", "asset/ship-1")
+    assert "it is ActionRequired" in told
+    assert told.endswith("mainstay status job/mine # it is ActionRequired, and keeps the asset")
+    fleet.objects[path(JOBS, "default", "mine")]["metadata"]["uid"] = "another"
+    assert "this job is gone" in said("status", "asset/ship-1")
+
+
+# -- a job
+
+
+def test_a_job_says_what_it_has_and_what_it_waits_for(fleet):
+    held = condition("Ready", "False", "AssetHeld", "waits for ship-1, which job/mine has")
+    fleet.objects[path(JOBS, "default", "late")]["status"]["conditions"] = [held]
+    fleet.objects[path(ASSETS, "default", "ship-2")]["status"] |= {"state": "Held", "holder": holder("late")}
+    told = say("status", "job/late")
+    assert "AssetHeld: waits for ship-1, which job/mine has" in told
+    lines = [line.split() for line in told.splitlines() if line.startswith("asset/")]
+    assert lines[0] == ["asset/ship-1", "ship1", "Exclusive", "waits", "job/mine", "IRON_ORE", "40", "Held"]
+    assert lines[1] == ["asset/ship-2", "ship2", "Exclusive", "has", "job/late", "Held"]
+    assert "asset/ghost ghost Exclusive waits does not exist" in said("status", "job/early")
+    assert "asset/ship-1 ship1 Shared looks job/mine" in said("status", "job/looks")
+    assert "waits" not in said("status", "job/done").replace("waitsFor", "")
+
+
+# -- everything
+
+
+def test_status_has_a_section_of_assets(fleet):
+    told = say(*EVERYTHING)
+    lines = told.splitlines()
+    (head,) = [at for at, line in enumerate(lines) if line.startswith("ASSET")]
+    assert lines[head - 1] == ""
+    assert lines[head + 1].startswith("ship-1")
+    found = json.loads(say(*EVERYTHING, "-o", "json"))
+    assert [one["name"] for one in found["assets"]] == ["ship-1", "factory-1", "ship-2"]
+    (late,) = [one for one in found["jobs"] if one["name"] == "late"]
+    assert [one["ref"] for one in late["assets"]] == ["ship-1", "ship-2"]
+    for number in range(30):
+        fleet.ship(f"many-{number}", "Free")
+    fleet.ship("zz", "HeldOrphaned", None, None, ORPHANED, **iron())
+    told = say(*EVERYTHING)
+    assert told.count("many-") == 17
+    assert (
+        "20 of 34 assets: 32 Free, 1 HeldOrphaned, 1 Held, 1 with a problem; all of them: mainstay assets"
+        in told
+    )
+    (head,) = [at for at, line in enumerate(told.splitlines()) if line.startswith("ASSET")]
+    assert told.splitlines()[head + 1].startswith("zz")
+
+
+def test_nothing_is_said_of_assets_where_there_are_none(fleet):
+    fleet.objects = {}
+    assert "no runs, stacks, jobs, batches or assets yet" in said(*EVERYTHING)
+    assert "ASSET" not in say(*EVERYTHING)
+
+
+# -- verbs that are for what runs
+
+
+@pytest.mark.usefixtures("fleet")
+@pytest.mark.parametrize(
+    "verb", ["stop", "start", "pause", "resume", "restart", "cancel", "logs", "input", "release"]
+)
+def test_verbs_for_what_runs_name_a_way_out(verb):
+    told = said(verb, "asset/ship-1", code=1)
+    assert "asset/ship-1: nothing of an asset runs" in told
+    assert "mainstay status asset/ship-1" in told
+    assert "mainstay cancel job/HOLDER" in told
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_bare_name_of_an_asset_is_found():
+    assert "There is an Asset of this name: asset/ship-1." in said("stop", "ship-1", code=1)
+
+
+# -- cancel
+
+
+def test_cancel_says_what_becomes_of_the_cargo(fleet):
+    words = "ship-1 has IRON_ORE 40: its compensation will empty it; until then nobody else gets it"
+    assert words in said("cancel", "job/mine", code=1)
+    assert words in said("cancel", "job/mine", "-y")
+    assert "IRON_ORE" not in said("cancel", "job/late", "-y")
+    ship = fleet.objects[path(ASSETS, "default", "ship-1")]
+    ship["spec"] = {"type": "Ship"}
+    assert "ship-1 has IRON_ORE 40, and no compensation: it stays HeldOrphaned" in said(
+        "cancel", "job/mine", "-y"
+    )
+    ship["status"]["conditions"] = [BLIND]
+    assert "ship-1: nobody knows what is in it, its probe fails" in said("cancel", "job/mine", "-y")
+    ship["status"] |= {"conditions": [], "holdings": [], "summary": ""}
+    assert "ship-1" not in said("cancel", "job/mine", "-y")
+
+
+def test_cancel_of_a_batch_counts_the_assets_of_its_jobs(fleet):
+    fleet.batch("night", "InProgress")
+    job = fleet.objects[path(JOBS, "default", "mine")]
+    job["metadata"] |= {"ownerReferences": [{"kind": "JobBatch", "name": "night", "uid": "uid-night"}]}
+    assert "ship-1 has IRON_ORE 40" in said("cancel", "batch/night", "-y")
+    fleet.objects[path(ASSETS, "default", "ship-1")]["status"]["holder"] = holder("night", "JobBatch")
+    assert "batch/night is its compensation: another one follows" in said("cancel", "batch/night", "-y")
+    assert path(BATCHES, "default", "night") in [at for at, _ in fleet.patches]
