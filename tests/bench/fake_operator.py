@@ -27,6 +27,7 @@ from mainstay import handlers
 from mainstay.core.names import unit_name
 from mainstay.core.unit import ProcessId, UnitSpec, UnitState
 from mainstay.runtime.fake import FakeRuntime, _Record
+from mainstay.runtime.fake_probes import FakeProbes
 from mainstay.runtime.fake_stacks import FakeStacks
 from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.runtime.strategies import Shelf
@@ -136,7 +137,7 @@ async def main(kubeconfig: str, seeded: bool, home: Path | None) -> None:
     runtime = FakeRuntime()
     shelf = Shelf(home) if home is not None else None
     operator = Operator(
-        kube, runtime, FakeRuntime(), shelf or FakeShelf(), FakeStacks(), home=home or Path("/")
+        kube, runtime, FakeRuntime(), shelf or FakeShelf(), FakeStacks(), FakeProbes(), home=home or Path("/")
     )
     try:
         if shelf is not None:

@@ -16,6 +16,7 @@ from mainstay.core.names import object_key
 from mainstay.core.unit import LIVE
 from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.runtime.fake import FakeRuntime
+from mainstay.runtime.fake_probes import FakeProbes
 from mainstay.runtime.fake_stacks import FakeStacks
 from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell.kube import CONFIG_MAPS, LEASES, LIBRARIES, POOLS, RUNS, STRATEGIES, ApiError
@@ -92,7 +93,7 @@ class Instance:
         self.resynced_at = CLOCK.seconds
         self.lost = False  # it saw that history was taken back, and must be started afresh
         self._api, self._runtime = api, runtime
-        self.operator = Operator(kube, runtime, FakeRuntime(), self.shelf, FakeStacks())  # type: ignore[arg-type]
+        self.operator = Operator(kube, runtime, FakeRuntime(), self.shelf, FakeStacks(), FakeProbes())  # type: ignore[arg-type]
         self.operator.queue = self.operator._wakes._queue = self.queue  # type: ignore[assignment]
         for plural in LISTED:
             drive(self.operator.copies.list(plural))

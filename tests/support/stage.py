@@ -40,6 +40,7 @@ from mainstay.api.meta import API_VERSION
 from mainstay.cli.apply import apply_all, established, served
 from mainstay.runtime import effects
 from mainstay.runtime.base import GONE
+from mainstay.runtime.probes import HostProbes
 from mainstay.runtime.process import ProcessRuntime
 from mainstay.runtime.process.stacks import ProcessStacks
 from mainstay.runtime.process.tasks import ProcessTaskRuntime
@@ -422,7 +423,13 @@ class Shell:
         self.shelf = Shelf(Path(stage.home))
         self.stacks = ProcessStacks(Path(stage.home), home_id=stage.home_id)
         self.operator = Operator(
-            self.kube, self.runtime, self.tasks, self.shelf, self.stacks, home=Path(stage.home)
+            self.kube,
+            self.runtime,
+            self.tasks,
+            self.shelf,
+            self.stacks,
+            HostProbes(str(stage.home)),
+            home=Path(stage.home),
         )
         await asyncio.gather(
             self.runtime.start_up(), self.tasks.start_up(), self.shelf.start_up(), self.stacks.start_up()

@@ -134,6 +134,11 @@ class Compensation(Model):
     parallelism: Annotated[int, Field(ge=1, le=HOLDINGS_MAX)] = Field(
         1, description="Holdings worked on at once. Default: 1."
     )
+    unclaimed: bool = Field(
+        False,
+        description="Whether holdings that nobody had when they were seen are emptied too: put there by hand, or left over "
+        "where objects were lost. Default: false, they wait for a person.",
+    )
     initial_backoff_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
         10,
         description="Wait before it is tried again when it failed, or left holdings; doubles each time. Default: 10.",

@@ -42,6 +42,15 @@ class Model(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+class OwnerReference(Model):
+    """Whose child an object is."""
+
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool = False
+
+
 class ObjectMeta(Model):
     """The part of Kubernetes' metadata that decisions read."""
 
@@ -54,6 +63,7 @@ class ObjectMeta(Model):
     deletion_timestamp: datetime | None = None
     finalizers: tuple[str, ...] = ()
     labels: dict[str, str] = {}
+    owner_references: tuple[OwnerReference, ...] = ()
 
 
 class Owner(Model):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import Field
 
@@ -76,6 +77,15 @@ class EnvVar(
     name: EnvName = Field(description="Variable name. Names that Mainstay sets can't be overridden.")
     value: Argument | None = Field(None, description="Literal value.")
     value_from: EnvSource | None = Field(None, description="Source of the value, instead of `value`.")
+
+
+class WithEnv(Protocol):
+    """What is run with an environment of its own."""
+
+    @property
+    def env(self) -> Sequence[EnvVar]:
+        """The variables."""
+        ...
 
 
 class Limits(Model):

@@ -124,6 +124,7 @@ async def _main(
     take_over: bool,
     address: tuple[str, int] | None,
 ) -> int:
+    from mainstay.runtime.probes import HostProbes
     from mainstay.runtime.process.runtime import ProcessRuntime
     from mainstay.runtime.process.stacks import ProcessStacks
     from mainstay.runtime.process.tasks import ProcessTaskRuntime
@@ -141,7 +142,10 @@ async def _main(
     tasks = ProcessTaskRuntime(home.root, home_id=home.identity(), extra_env=_user_env())
     shelf = Shelf(home.root)
     stacks = ProcessStacks(home.root, home_id=home.identity(), extra_env=_user_env())
-    worker = Operator(kube, runtime, tasks, shelf, stacks, home=home.root, ephemeral_ports=ephemeral_ports())
+    probes = HostProbes(str(home.root))
+    worker = Operator(
+        kube, runtime, tasks, shelf, stacks, probes, home=home.root, ephemeral_ports=ephemeral_ports()
+    )
     worker.metrics.shutdowns.keep(home.root / "shutdowns.json")
     endpoints = Endpoints(worker, kube)
     watches: list[asyncio.Task[Any]] = []

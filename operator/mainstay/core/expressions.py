@@ -6,12 +6,16 @@ backtracking regular expressions and gives up after 10,000 iterations.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from cel_expr_python import cel
+
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_WORDS = 300
 
 VARIABLES = ("inputs", "context", "tasks", "assets")
 """Each is a map from names to anything."""
@@ -74,6 +78,13 @@ def extracted(path: str, body: Any) -> Any:
     """What the path comes to in this body. Raises ExpressionError."""
     made = compiled_path(path)
     try:
+        text = json.dumps(body)
+    except (TypeError, ValueError, RecursionError):
+        # the library would end the process over a number of 5,000 digits, or 50,000 lists within each other
+        raise ExpressionError("body is no JSON that can be looked into") from None
+    if _NUL.search(text):
+        raise ExpressionError("a text in body has a NUL character")  # the library would drop what follows
+    try:
         result = made.eval(data={"body": body})
         value = result.plain_value()
     except Exception as error:
@@ -89,9 +100,19 @@ def names_assets(expression: str) -> bool:
     return re.search(r"\bassets\b", expression) is not None
 
 
+@lru_cache(maxsize=4096)
+def named_assets(expression: str) -> tuple[str, ...]:
+    """Names that stand behind `assets.` in it, each once."""
+    return tuple(dict.fromkeys(re.findall(r"(?<![\w.])assets\.([A-Za-z_]\w*)", _without_texts(expression))))
+
+
+def _without_texts(expression: str) -> str:
+    return re.sub(r"\"[^\"]*\"|'[^']*'", "''", expression)
+
+
 def _words(message: str) -> str:
     """The first line, without the library's own status words."""
     first = message.strip().splitlines()[0] if message.strip() else "unknown error"
     for word in ("INVALID_ARGUMENT: ", "INTERNAL: ", "NOT_FOUND: ", "UNKNOWN: ", "ERROR: <input>:"):
         first = first.removeprefix(word)
-    return first.partition(" [I")[0]
+    return first.partition(" [I")[0][:_WORDS]

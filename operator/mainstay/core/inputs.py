@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mainstay.api.program import Program, RestartPolicy
+from mainstay.api.program import Program, RestartPolicy, WithEnv
 from mainstay.api.strategyrun import StrategyRunSpec
 from mainstay.core import reasons
 from mainstay.core.expand import referenced
@@ -23,14 +23,14 @@ _OURS_WITH_PORT = "CONTROL_API_PORT"
 _OURS_WITH_STRATEGY = frozenset({"STRATEGY_NAME", "STRATEGY_PATH", "STRATEGY_HASH"})
 
 
-def config_maps_of(program: Program) -> tuple[tuple[str, str], ...]:
-    """(name, key) of every ConfigMap key that a program's environment refers to."""
+def config_maps_of(program: WithEnv) -> tuple[tuple[str, str], ...]:
+    """(name, key) of every ConfigMap key that an environment refers to."""
     sources = [e.value_from.config_map_key_ref for e in program.env if e.value_from]
     return tuple((ref.name, ref.key) for ref in sources if ref)
 
 
-def secrets_of(program: Program) -> tuple[tuple[str, str], ...]:
-    """(name, key) of every Secret key that a program's environment refers to."""
+def secrets_of(program: WithEnv) -> tuple[tuple[str, str], ...]:
+    """(name, key) of every Secret key that an environment refers to."""
     sources = [e.value_from.secret_key_ref for e in program.env if e.value_from]
     return tuple((ref.name, ref.key) for ref in sources if ref)
 

@@ -36,6 +36,22 @@ def outputs_name(job: str, uid: str, task: str) -> str:
     return f"{job}-outputs-{hashlib.sha256(f'{uid}/{task}'.encode()).hexdigest()[:10]}"
 
 
+COMPENSATION_MAX = 48
+"""Longest name of a compensation: its jobs add theirs to it."""
+
+
+def compensation_name(asset: str, uid: str, attempt: int) -> str:
+    """The batch that empties an asset for the n-th time: the same whoever makes it, and never another asset's."""
+    mark = hashlib.sha256(f"{uid}/{attempt}".encode()).hexdigest()[:8]
+    tail = f"-c{attempt}-{mark}"
+    return f"{asset.replace('.', '-')[: COMPENSATION_MAX - len(tail)].rstrip('-')}{tail}"
+
+
+def compensation_job(index: int) -> str:
+    """A job of it, within the batch: holdings have names that no object may have."""
+    return f"h{index}"
+
+
 def stack_scope(namespace: str, name: str) -> str:
     """The scope of a stack: short, for the path of a socket has few characters."""
     return f"stack-{hashlib.sha256(f'{namespace}/{name}'.encode()).hexdigest()[:10]}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mainstay.api.program import Program, RestartPolicy
+from mainstay.api.program import RestartPolicy, WithEnv
 from mainstay.api.strategyrun import StrategyRun
 from mainstay.core import reasons
 from mainstay.core.expand import expand
@@ -71,8 +71,8 @@ def unit_spec(run: StrategyRun, action: StartUnit | DefineUnit, sources: Sources
     )
 
 
-def environment(program: Program, sources: Sources) -> dict[str, str]:
-    """What a program's `env` comes to. Raises SourceNotFoundError."""
+def environment(program: WithEnv, sources: Sources) -> dict[str, str]:
+    """What an `env` comes to. Raises SourceNotFoundError."""
     env: dict[str, str] = {}
     for var in program.env:
         if var.value_from is None:

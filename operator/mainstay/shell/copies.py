@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from mainstay.shell.jobs.index import JobIndex
 from mainstay.shell.kube import (
+    ASSETS,
     BATCHES,
     CONFIG_MAPS,
     JOBS,
@@ -24,7 +25,7 @@ from mainstay.shell.stacks.index import StackIndex
 from mainstay.shell.store import HistoryLostError, Kind, Object, Store, key_of, version_of
 from mainstay.shell.strategies.index import StrategyIndex
 
-WATCHED = (POOLS, LEASES, CONFIG_MAPS, LIBRARIES, STRATEGIES, RUNS, JOBS, BATCHES, STACKS, RESTARTS)
+WATCHED = (POOLS, LEASES, CONFIG_MAPS, LIBRARIES, STRATEGIES, RUNS, JOBS, BATCHES, STACKS, RESTARTS, ASSETS)
 """Every kind that is kept a copy of, in the order in which it is learned."""
 
 Take = Callable[[str, bool, Object], None]
@@ -46,6 +47,7 @@ class Copies:
             RUNS: store.runs,
             JOBS: index.jobs,
             BATCHES: index.batches,
+            ASSETS: index.assets.assets,
             STACKS: stacks.stacks,
             RESTARTS: stacks.restarts,
             LEASES: store.leases,
@@ -58,6 +60,7 @@ class Copies:
             RUNS: store.put_run,
             LEASES: store.put_lease,
             JOBS: index.put_job,
+            ASSETS: index.assets.put,
             STRATEGIES: strategies.put_strategy,
             RESTARTS: stacks.put_restart,
         }
@@ -65,6 +68,7 @@ class Copies:
             RUNS: store.drop_run,
             LEASES: store.drop_lease,
             JOBS: index.drop_job,
+            ASSETS: index.assets.drop,
             STRATEGIES: strategies.drop_strategy,
             RESTARTS: stacks.drop_restart,
         }

@@ -27,6 +27,7 @@ RUNS, LEASES, POOLS, CONFIG_MAPS = "strategyruns", "portleases", "portpools", "c
 JOBS, BATCHES = "phasedjobs", "jobbatches"
 LIBRARIES, STRATEGIES = "strategylibraries", "strategies"
 STACKS, RESTARTS = "servicestacks", "stackrestarts"
+ASSETS = "assets"
 
 OPERATOR_IDENTITY = {"Impersonate-User": "mainstay-operator", "Impersonate-Group": "mainstay:operators"}
 

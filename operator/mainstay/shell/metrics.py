@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 import mainstay
+from mainstay.api.asset import AssetState
 from mainstay.api.jobbatch import BatchPhase
 from mainstay.api.phasedjob import JobPhase
 from mainstay.api.servicestack import ServiceState, StackPhase
@@ -33,7 +34,7 @@ from mainstay.shell.strategies.index import StrategyIndex
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 KINDS = (
-    *("run", "job", "batch", "library", "strategy", "stack", "restart"),
+    *("run", "job", "batch", "asset", "library", "strategy", "stack", "restart"),
     *("unit", "task", "scope", "lease", "pool"),
 )
 """What is worked on: objects; units of runs and of jobs, and scopes of stacks, that have no object; leases; pools."""
@@ -46,6 +47,12 @@ OFFERS = ("offered", "invalid", "missing")
 
 STUCK = frozenset({reasons.RUNTIME_UNAVAILABLE, reasons.CRASH_LOOP})
 """Reasons of Ready that mean: it should run, and does not."""
+
+COMPENSATIONS = ("running", "retrying", "blocked")
+STRANDED = frozenset(
+    {reasons.NO_COMPENSATION, reasons.COMPENSATION_BLOCKED, reasons.UNCLAIMED, reasons.HOLDER_COMPLETED}
+)
+"""Reasons of Ready of an asset that has holdings, and only a person can change that."""
 
 _PLURALS = {"run": "runs", "job": "jobs", "batch": "batches", "stack": "stacks"}
 
@@ -105,8 +112,8 @@ class Metrics:
         )
         self._recovered = Counter(
             "mainstay_tasks_recovered_total",
-            "Tasks saved from a loss: run again because their attempt was lost or cut off (restarted), ended because "
-            "their job is gone (orphaned), their holdings taken over by a compensation (cargo_recovered).",
+            "Tasks saved from a loss: run again because their attempt was lost or cut off (restarted), a job "
+            "ended because its batch is gone (orphaned), holdings taken over by a compensation (cargo_recovered).",
             ["status"],
             registry=here,
         )
@@ -139,6 +146,20 @@ class Metrics:
             buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0),
             registry=here,
         )
+        self._looks = Counter(
+            "mainstay_asset_probes_total",
+            "Questions to probes of assets, by whether they were answered.",
+            ["result"],
+            registry=here,
+        )
+        self._look_seconds = Histogram(
+            "mainstay_asset_probe_duration_seconds",
+            "How long probes of assets took to answer, or to fail.",
+            buckets=SECONDS,
+            registry=here,
+        )
+        for result in ("ok", "failed"):
+            self._looks.labels(result)
         for mode in RestartMode:
             self._restart_seconds.labels(str(mode))
             for phase in OVER:
@@ -172,6 +193,11 @@ class Metrics:
     def recovered(self, status: str, number: int) -> None:
         """So many tasks were saved."""
         self._recovered.labels(status).inc(number)
+
+    def looked(self, answered: bool, seconds: float) -> None:
+        """A probe of an asset was asked."""
+        self._looks.labels("ok" if answered else "failed").inc()
+        self._look_seconds.observe(seconds)
 
     def rolled(self) -> None:
         """A run is restarted because of its strategy."""
@@ -225,6 +251,7 @@ class _Known(Collector):
         yield from self._units()
         yield from self._ports()
         yield self._services()
+        yield from self._assets()
         yield from self._offers()
         yield _gauge("mainstay_tasks_claimed", "Tasks that run or are about to.", [], {(): self._index.total})
         yield _gauge(
@@ -244,11 +271,12 @@ class _Known(Collector):
             ("job", self._index.jobs.objects),
             ("batch", self._index.batches.objects),
             ("stack", self._stacks.stacks.objects),
+            ("asset", self._index.assets.assets.objects),
         )
 
     def _phases(self) -> Iterator[Metric]:
         all_phases = (RunPhase, JobPhase, BatchPhase, StackPhase)
-        for (kind, objects), phases in zip(self._objects(), all_phases, strict=True):
+        for (kind, objects), phases in zip(self._objects(), all_phases, strict=False):
             known = [str(phase) for phase in phases]
             found = dict.fromkeys([*known, "Unknown"], 0)
             for obj in objects.values():
@@ -264,6 +292,44 @@ class _Known(Collector):
                 if service.get("state") in found:
                     found[service["state"]] += 1
         return _gauge("mainstay_services", "Services of stacks by state.", ["state"], _by(found))
+
+    def _assets(self) -> Iterator[Metric]:
+        states = dict.fromkeys(map(str, AssetState), 0)
+        compensations = dict.fromkeys(COMPENSATIONS, 0)
+        unexpected = 0
+        for obj in self._index.assets.assets.objects.values():
+            status = obj.get("status") or {}
+            state = status.get("state") or "Unknown"
+            states[state if state in states else "Unknown"] += 1
+            truths = {
+                c.get("type"): (c.get("status"), c.get("reason")) for c in status.get("conditions") or ()
+            }
+            unexpected += truths.get("UnexpectedInput", ("",))[0] == "True"
+            if kind := _compensation(
+                truths.get("Ready", ("", ""))[1], truths.get("Stalled", ("",))[0] == "True"
+            ):
+                compensations[kind] += 1
+        waiting = sum(_ready_reason(obj) == reasons.ASSET_HELD for obj in self._index.jobs.objects.values())
+        yield _gauge("mainstay_assets", "Assets by state.", ["state"], _by(states))
+        yield _gauge(
+            "mainstay_asset_compensations",
+            "Assets whose holder is gone and that have holdings, by what becomes of them: a compensation is made or runs, "
+            "waits until it is tried again after a failure, or waits for a person (blocked).",
+            ["state"],
+            _by(compensations),
+        )
+        yield _gauge(
+            "mainstay_assets_unexpected_inputs",
+            "Assets to which something was delivered that they do not accept.",
+            [],
+            {(): unexpected},
+        )
+        yield _gauge(
+            "mainstay_jobs_waiting_for_assets",
+            "Jobs that wait for an asset that somebody else has.",
+            [],
+            {(): waiting},
+        )
 
     def _stalled(self) -> Metric:
         found: Count[tuple[str, ...]] = Count()
@@ -378,6 +444,18 @@ def _offer(status: Object) -> str | None:
     if status.get("hash") is None:
         return "missing"
     return "offered" if status.get("valid") else "invalid"
+
+
+def _compensation(reason: str | None, stalled: bool) -> str | None:
+    """What becomes of holdings that nobody has, by the reason of Ready; None where there are none."""
+    if reason in STRANDED or (reason == reasons.COMPENSATING and stalled):
+        return "blocked"
+    return {reasons.COMPENSATING: "running", reasons.COMPENSATION_RETRYING: "retrying"}.get(reason or "")
+
+
+def _ready_reason(obj: Object) -> str:
+    conditions: Any = (obj.get("status") or {}).get("conditions") or ()
+    return next((str(c.get("reason")) for c in conditions if c.get("type") == "Ready"), "")
 
 
 def _stuck(obj: Object) -> str | None:

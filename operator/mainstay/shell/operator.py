@@ -13,7 +13,10 @@ from typing import Any
 
 from mainstay.core.names import object_key, task_key
 from mainstay.core.unit import LIVE
-from mainstay.runtime.base import Runtime, RuntimeUnavailableError, Shelf, Stacks, TaskRuntime
+from mainstay.runtime.base import Probes, Runtime, RuntimeUnavailableError, Shelf, Stacks, TaskRuntime
+from mainstay.shell.assets.assets import AssetReconciler
+from mainstay.shell.assets.index import AssetIndex
+from mainstay.shell.assets.observer import Observer
 from mainstay.shell.copies import WATCHED, Copies
 from mainstay.shell.jobs.batches import BatchReconciler
 from mainstay.shell.jobs.index import TASKS_AT_ONCE, JobIndex
@@ -58,13 +61,15 @@ class Operator:
         tasks: TaskRuntime,
         shelf: Shelf,
         stacks: Stacks,
+        probes: Probes,
         *,
         home: Path = Path("/"),
         ephemeral_ports: tuple[int, int] | None = None,
         tasks_at_once: int = TASKS_AT_ONCE,
     ) -> None:
         self.store = Store()
-        self.index = JobIndex(tasks_at_once)
+        self.assets = AssetIndex()
+        self.index = JobIndex(tasks_at_once, self.assets)
         self.strategies = StrategyIndex()
         self.stacks = StackIndex()
         self.copies = Copies(self.store, self.index, self.strategies, self.stacks, kube)
@@ -90,7 +95,11 @@ class Operator:
         self._strategies = StrategyReconciler(
             self.strategies, sources, shelf, kube, self._recorder, self.copies.take
         )
-        self._jobs = JobReconciler(self.store, self.index, kube, tasks, self._recorder)
+        self._observer = Observer(self.assets, self.store, kube, probes)
+        self._jobs = JobReconciler(self.store, self.index, kube, tasks, self._observer, self._recorder)
+        self._assets = AssetReconciler(
+            self.assets, self.index, kube, tasks, self._observer, self._recorder, self.copies.take
+        )
         self._batches = BatchReconciler(self.index, kube, self._recorder)
         self._scopes = stacks
         self._stacks = StackReconciler(self.stacks, self.store, kube, stacks, self._recorder)
@@ -113,6 +122,10 @@ class Operator:
         self._stacks.answered = lambda key: self.queue.add(("stack", *key))
         self._restarts.changed = self._wakes.stack_of_restart
         self._jobs.changed = self._wakes.batch_of
+        self._batches.changed = self._wakes.batch_changed
+        self.assets.concerned = self._wakes.asset
+        self.assets.moved = self._wakes.users_of_asset
+        self._observer.woken = self.queue.add
         self._batches.touched = lambda key: self.queue.add(("job", *key))
         self.index.room_made = self._wakes.waiting_for_room
         self.store.port_freed = self._wakes.waiting_for_ports
@@ -137,6 +150,7 @@ class Operator:
         self._unseen = {("run", *key) for key in self.store.runs.objects}
         self._unseen |= {("job", *key) for key in self.index.jobs.objects}
         self._unseen |= {("batch", *key) for key in self.index.batches.objects}
+        self._unseen |= {("asset", *key) for key in self.assets.assets.objects}
         self._unseen |= {("library", *key) for key in self.strategies.libraries.objects}
         self._unseen |= {("strategy", *key) for key in self.strategies.strategies.objects}
         self._unseen |= {("stack", *key) for key in self.stacks.stacks.objects}
@@ -175,6 +189,7 @@ class Operator:
             logger.error("shutdown: work on %s %s/%s was cut off after %.0f s", *key, PASS_SECONDS)
             self._cut_off("reconcile")
         await self._stacks.close()
+        await self._observer.close()
         await self._writes.drain()
         if recorder is not None:
             await _cancelled([recorder])  # the last: it tells what the others came to
@@ -195,6 +210,7 @@ class Operator:
             self._runs,
             self._jobs,
             self._batches,
+            self._assets,
             self._libraries,
             self._strategies,
             self._stacks,
@@ -220,7 +236,10 @@ class Operator:
         self._jobs.gathered = lambda key, s: measured.saw_units(
             "jobs", key, [unit.state for unit in s.units.values()] if s else ()
         )
-        self._jobs.restarted = partial(measured.recovered, "restarted")
+        self._jobs.recovered = measured.recovered
+        self._assets.passed = partial(measured.passed, "asset")
+        self._assets.compensated = partial(measured.recovered, "cargo_recovered", 1)
+        self._observer.looked = measured.looked
         self._runs.rolled = measured.rolled
 
     def _answered(self, verb: str, answer: str, seconds: float) -> None:
@@ -271,6 +290,8 @@ class Operator:
                 return await self._jobs.reconcile((namespace, name))
             case "batch":
                 return await self._batches.reconcile((namespace, name))
+            case "asset":
+                return await self._assets.reconcile((namespace, name))
             case "library":
                 return await self._libraries.reconcile((namespace, name))
             case "strategy":

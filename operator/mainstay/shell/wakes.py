@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from mainstay.api.phasedjob import FINAL
 from mainstay.api.stackrestart import OVER
 from mainstay.api.strategy import DEFAULT_LIBRARY
 from mainstay.api.strategyrun import StrategyRun
@@ -11,6 +12,7 @@ from mainstay.core.inputs import config_map_refs
 from mainstay.core.strategy.strategy import COUNT_SECONDS
 from mainstay.shell.jobs.index import JobIndex, batch_of
 from mainstay.shell.kube import (
+    ASSETS,
     BATCHES,
     CONFIG_MAPS,
     JOBS,
@@ -28,8 +30,10 @@ from mainstay.shell.stacks.index import StackIndex, stack_of
 from mainstay.shell.store import Key, Object, Store, key_of
 from mainstay.shell.strategies.index import Name, StrategyIndex
 
+_OVER = frozenset(str(phase) for phase in FINAL)
+
 WorkKey = tuple[str, str, str]
-"""(what, namespace, name): what is run, job, batch, library, strategy, stack, restart, unit (of a run), task (its unit),
+"""(what, namespace, name): what is run, job, batch, library, strategy, stack, restart, asset, unit (of a run), task (its unit),
 scope (of a stack), lease or pool."""
 
 WOKEN_AT_ONCE = 64
@@ -66,6 +70,9 @@ class Wakes:
             self.batch_of(obj)
         elif plural == BATCHES:
             self._queue.add(("batch", namespace, name))
+            self.batch_changed(obj, deleted=deleted)
+        elif plural == ASSETS:
+            self._queue.add(("asset", namespace, name))
         elif plural == LEASES:
             self._lease(obj, deleted=deleted)
         elif plural == POOLS:
@@ -140,6 +147,42 @@ class Wakes:
         """What a job comes to counts in its batch."""
         if self.awake and (batch := batch_of(job)) is not None:
             self._queue.add(("batch", *batch))
+
+    def batch_changed(self, batch: Object, *, deleted: bool = False) -> None:
+        """What a compensation comes to is what its asset waits for; a job whose batch is gone is nobody's."""
+        if not self.awake:
+            return
+        namespace, name = key_of(batch)
+        for owner in batch["metadata"].get("ownerReferences") or ():
+            if owner.get("kind") == "Asset":
+                self._queue.add(("asset", namespace, owner["name"]))
+        if deleted:
+            for job in self._index.children((namespace, name), batch["metadata"]["uid"]):
+                self._queue.add(("job", *key_of(job)))
+
+    def asset(self, key: Key) -> None:
+        """What became of a job matters to this asset."""
+        if self.awake:
+            self._queue.add(("asset", *key))
+
+    def users_of_asset(self, key: Key, whether: bool) -> None:
+        """An asset has another holder or state, or has counted reports: who waits for that looks again.
+
+        `whether`: it is new, or gone.
+        """
+        if not self.awake:
+            return
+        assets = self._index.assets
+        concerned = assets.users(key) if whether else (*assets.claimers(key), *assets.carriers(key))
+        behind: set[Key] = set()
+        for job in dict.fromkeys(concerned):
+            status = self._index.jobs.objects[job].get("status") or {}
+            if status.get("phase") in _OVER and not assets.carries(job):
+                continue
+            self._queue.add(("job", *job))
+            behind |= {asset for asset in assets.claimed(job) if asset > key}  # they are taken after this one
+        for asset in behind:
+            self._queue.add(("asset", *asset))
 
     def waiting_for_room(self) -> None:
         """Jobs that wait for room on this host look again, those that waited longest first."""

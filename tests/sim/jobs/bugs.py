@@ -234,7 +234,7 @@ def outputs_forgotten(patch):
 
 @planted
 def outputs_of_nothing_stored(patch):
-    patch.setattr(executor, "outputs_of", lambda unit: "{}")
+    patch.setattr(executor, "outputs_of", lambda unit, job: "{}")
 
 
 @planted

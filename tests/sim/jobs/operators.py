@@ -14,6 +14,7 @@ from tests.sim.steps import drive, step
 from mainstay.core.names import object_key, task_key
 from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.runtime.fake import FakeRuntime
+from mainstay.runtime.fake_probes import FakeProbes
 from mainstay.runtime.fake_stacks import FakeStacks
 from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell.copies import WATCHED
@@ -83,7 +84,9 @@ class JobInstance(Instance):
         self.resynced_at = CLOCK.seconds
         self.lost = False
         self._api, self._runtime = api, runtime  # type: ignore[assignment]
-        self.operator = Operator(kube, FakeRuntime(), runtime, FakeShelf(), FakeStacks(), tasks_at_once=limit)  # type: ignore[arg-type]
+        self.operator = Operator(
+            kube, FakeRuntime(), runtime, FakeShelf(), FakeStacks(), FakeProbes(), tasks_at_once=limit
+        )  # type: ignore[arg-type]
         self.operator.queue = self.operator._wakes._queue = self.queue  # type: ignore[assignment]
         for plural in WATCHED:
             drive(self.operator.copies.list(plural))

@@ -16,6 +16,7 @@ from mainstay.core.names import object_key
 from mainstay.core.unit import LIVE
 from mainstay.runtime.base import RuntimeUnavailableError
 from mainstay.runtime.fake import FakeRuntime
+from mainstay.runtime.fake_probes import FakeProbes
 from mainstay.runtime.fake_stacks import Key
 from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell.copies import WATCHED
@@ -55,7 +56,7 @@ class StackInstance(Instance):
         self.resynced_at = CLOCK.seconds
         self.lost = False
         self._api, self._runtime, self._host = api, runtime, host
-        self.operator = Operator(kube, runtime, FakeRuntime(), FakeShelf(), host)  # type: ignore[arg-type]
+        self.operator = Operator(kube, runtime, FakeRuntime(), FakeShelf(), host, FakeProbes())  # type: ignore[arg-type]
         self.operator.queue = self.operator._wakes._queue = self.queue  # type: ignore[assignment]
         for plural in WATCHED:
             drive(self.operator.copies.list(plural))

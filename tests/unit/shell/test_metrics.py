@@ -17,15 +17,17 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.shell.test_shutdown import Api, operating, served, value
 
+from mainstay.api.asset import AssetState
 from mainstay.api.strategyrun import StrategyRunStatus
 from mainstay.core.unit import UnitState
 from mainstay.runtime.fake import FakeRuntime
+from mainstay.runtime.fake_probes import FakeProbes
 from mainstay.runtime.fake_stacks import FakeStacks
 from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell import endpoints
 from mainstay.shell.endpoints import Endpoints
 from mainstay.shell.kube import ApiError, Kube
-from mainstay.shell.metrics import ANSWERS, KINDS, OFFERS, RESULTS, Metrics
+from mainstay.shell.metrics import ANSWERS, COMPENSATIONS, KINDS, OFFERS, RESULTS, Metrics
 from mainstay.shell.operator import Operator
 from mainstay.shell.shutdowns import OPERATIONS
 from mainstay.shell.store import Object
@@ -42,7 +44,7 @@ def bare() -> Operator:
     class NoKube:
         """Takes hooks."""
 
-    return Operator(NoKube(), FakeRuntime(), FakeRuntime(), FakeShelf(), FakeStacks())  # type: ignore[arg-type]
+    return Operator(NoKube(), FakeRuntime(), FakeRuntime(), FakeShelf(), FakeStacks(), FakeProbes())  # type: ignore[arg-type]
 
 
 def families(of: Metrics) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def test_every_metric_of_an_alert_exists(bare: Operator):
         families(bare.metrics)
     )
     rule = yaml.safe_load((ROOT / "manifests/monitoring/prometheusrule.yaml").read_text())
-    rules = [one for group in rule["spec"]["groups"] for one in group["rules"]]
+    rules = [one for group in rule["spec"]["groups"] for one in group["rules"] if "alert" in one]
     assert {r["labels"]["severity"] for r in rules} == {"page", "error", "warning"}
     for one in rules:
         used = set(re.findall(r"\bmainstay_\w+", one["expr"]))
@@ -102,14 +104,14 @@ def test_every_metric_of_an_alert_exists(bare: Operator):
                 "operation": OPERATIONS,
                 "result": (*RESULTS, *ANSWERS),
                 "kind": KINDS,
-                "state": OFFERS,
+                "state": (*OFFERS, *COMPENSATIONS, *map(str, AssetState)),
             }.get(label, ("restarted", "orphaned", "cargo_recovered"))
             assert set(wanted.split("|")) <= set(values), one["alert"]
 
 
 def test_the_three_alerts_of_the_mission_are_there():
     rule = yaml.safe_load((ROOT / "manifests/monitoring/prometheusrule.yaml").read_text())
-    found = {r["alert"]: r["labels"]["severity"] for g in rule["spec"]["groups"] for r in g["rules"]}
+    found = {r["alert"]: r["labels"]["severity"] for g in rule["spec"]["groups"] for r in g["rules"] if "alert" in r}
     assert found["MainstayWorkerNotRestarted"] == "page"
     assert found["MainstayLiquidationCreated"] == "warning"
     assert found["MainstayStateWriteCutOff"] == "error"
@@ -272,7 +274,7 @@ async def test_failures_are_counted_as_errors_and_retries():
     runtime = FakeRuntime()
     runtime.available = False
     async with served(Api()) as kube:
-        working = Operator(kube, FakeRuntime(), FakeRuntime(), FakeShelf(), FakeStacks())
+        working = Operator(kube, FakeRuntime(), FakeRuntime(), FakeShelf(), FakeStacks(), FakeProbes())
         await working.start()
         working._runs._gatherer._runtime = runtime
         working.queue.add(("run", "d", "bot"))
@@ -338,7 +340,7 @@ async def asked(working: Operator, kube: Kube) -> AsyncIterator[Any]:
 async def test_probes_from_the_start_to_the_end(monkeypatch: pytest.MonkeyPatch):
     api, runtime = Api(), FakeRuntime()
     async with served(api) as kube:
-        working = Operator(kube, runtime, FakeRuntime(), FakeShelf(), FakeStacks())
+        working = Operator(kube, runtime, FakeRuntime(), FakeShelf(), FakeStacks(), FakeProbes())
         async with asked(working, kube) as ask:
             assert await ask("/healthz") == (200, "ok\n")
             assert await ask("/readyz") == (503, "starting: what exists is not known yet\n")

@@ -18,6 +18,7 @@ from mainstay.api.meta import FINALIZER
 from mainstay.cli import operator as command
 from mainstay.cli import system
 from mainstay.runtime.fake import FakeRuntime
+from mainstay.runtime.fake_probes import FakeProbes
 from mainstay.runtime.fake_stacks import FakeStacks
 from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell import operator as operators
@@ -97,7 +98,9 @@ async def served(api: Api) -> AsyncIterator[Kube]:
 @asynccontextmanager
 async def operating(api: Api, runtime: FakeRuntime | None = None) -> AsyncIterator[Operator]:
     async with served(api) as kube:
-        operator = Operator(kube, runtime or FakeRuntime(), FakeRuntime(), FakeShelf(), FakeStacks())
+        operator = Operator(
+            kube, runtime or FakeRuntime(), FakeRuntime(), FakeShelf(), FakeStacks(), FakeProbes()
+        )
         await operator.start()
         try:
             yield operator

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,6 +14,7 @@ from mainstay.api.holdings import HOLDINGS_MAX, Holding, Symbol
 from mainstay.core.expressions import ExpressionError, extracted
 
 UNITS_MAX = 2**53
+_SHOWN = 200
 _SYMBOL: TypeAdapter[str] = TypeAdapter(Symbol)
 
 
@@ -27,9 +29,27 @@ class Question:
     working_dir: str | None = None
     timeout_seconds: float = 5.0
 
+    @property
+    def shown(self) -> str:
+        """What is asked, without anything that may be a secret."""
+        return repr(self.argv[0]) if self.argv else f"GET {shown(self.url)}"
+
 
 class ObservationError(Exception):
     """The probe failed, or answered what is no list of holdings: nothing is known, and nothing is released."""
+
+
+def shown(url: str) -> str:
+    """An URL without its user, its password, the values of its query, and its fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an URL that can't be read"
+    pairs = [part.partition("=") for part in parts.query.split("&") if part]
+    query = "&".join(f"{name}=…" if equals else "…" for name, equals, _ in pairs)
+    scheme = f"{parts.scheme}://" if parts.netloc else ""
+    plain = f"{scheme}{parts.netloc.rpartition('@')[2]}{parts.path}" + (f"?{query}" if query else "")
+    return plain if len(plain) <= _SHOWN else plain[: _SHOWN - 1] + "…"
 
 
 def read_holdings(body: Any, path: str | None) -> tuple[Holding, ...]:
@@ -46,7 +66,7 @@ def read_holdings(body: Any, path: str | None) -> tuple[Holding, ...]:
         if not isinstance(item, Mapping) or "symbol" not in item or "units" not in item:
             raise ObservationError(f"item {index} is {_kind(item)} without symbol and units")
         symbol = _symbol(item["symbol"], index)
-        totals[symbol] = totals.get(symbol, 0) + _units(item["units"], symbol)
+        totals[symbol] = _units(totals.get(symbol, 0) + _units(item["units"], symbol), symbol)
     held = tuple(Holding(symbol=name, units=units) for name, units in sorted(totals.items()) if units)
     if len(held) > HOLDINGS_MAX:
         raise ObservationError(f"{len(held)} different holdings; an asset has at most {HOLDINGS_MAX}")
@@ -77,16 +97,23 @@ def _symbol(value: Any, index: int) -> str:
     try:
         return _SYMBOL.validate_python(value, strict=True)
     except ValidationError:
-        raise ObservationError(f"item {index} has no usable symbol: {str(value)[:40]!r}") from None
+        raise ObservationError(f"item {index} has no usable symbol: {_said(value)}") from None
 
 
 def _units(value: Any, symbol: str) -> int:
     whole = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
     if not whole or not 0 <= value <= UNITS_MAX:
         raise ObservationError(
-            f"units of {symbol} are {str(value)[:40]}: a whole number of at least 0 is needed"
+            f"units of {symbol} are {_said(value)}: a whole number from 0 to 2^53 is needed"
         )
     return int(value)
+
+
+def _said(value: Any) -> str:
+    """A value in an error: of a list or an object, and of a number that is too long, only what it is."""
+    if not isinstance(value, str | int | float) or (isinstance(value, int) and abs(value) > 10**39):
+        return _kind(value)
+    return repr(value[:40] if isinstance(value, str) else value)
 
 
 def _kind(value: Any) -> str:

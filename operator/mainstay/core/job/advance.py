@@ -16,7 +16,7 @@ from mainstay.api.phasedjob import (
 )
 from mainstay.core import reasons
 from mainstay.core.expressions import ExpressionError
-from mainstay.core.job.draft import Draft
+from mainstay.core.job.draft import Draft, UnseenError
 from mainstay.core.job.tasks import judge, seconds_until_said, settled
 from mainstay.core.unit import GONE, UnitState
 
@@ -50,6 +50,8 @@ def _step(d: Draft, step: Step, *, claim: bool) -> Halt | None:
             return Halt.WORKING
         try:
             wanted = d.true(step.when)
+        except UnseenError:
+            return Halt.WORKING
         except ExpressionError as error:
             return _expression_failed(d, step.name, None, f"when of step {step.name}: {error}")
         if not wanted:
@@ -132,6 +134,8 @@ def _phase(d: Draft, step: Step, phase: Phase, *, claim: bool) -> Halt | None:
         try:
             if _proved(d, phase):
                 return None
+        except UnseenError:  # nothing is begun, nor begun again, before that is known
+            return _verdict(d, step, phase, claim=claim)
         except ExpressionError as error:
             return _expression_failed(
                 d, step.name, phase.name, f"completeWhen of phase {phase.name}: {error}"
@@ -219,6 +223,8 @@ def _ready(d: Draft, task: Task) -> bool:
     try:
         if not d.true(task.when):
             return _skip(d, task, reasons.CONDITION_FALSE, f"when is false: {task.when}")
+    except UnseenError:
+        return False
     except ExpressionError as error:
         d.tasks[task.name] = settled(
             d.s, d.tasks[task.name], TaskState.FAILED, reasons.EXPRESSION_FAILED, f"when: {error}"

@@ -6,13 +6,13 @@ the schema of a StrategyRun has, would cost the API server more than it grants i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from mainstay.api.phasedjob import JOB_TASKS_MAX, JobTemplate, Task, UserAction
 from mainstay.api.program import ARGV_MAX, RESERVED_ENV, RESERVED_ENV_PREFIX, Program
 from mainstay.core.answers import SchemaError, check_schema
 from mainstay.core.expand import referenced
-from mainstay.core.expressions import ExpressionError, compiled
+from mainstay.core.expressions import ExpressionError, compiled, named_assets
 from mainstay.core.job.graph import Graph
 
 Problem = tuple[str, str]
@@ -24,19 +24,22 @@ def problems(spec: JobTemplate, graph: Graph) -> Iterator[Problem]:
     yield from _names(graph)
     if len(graph.tasks) > JOB_TASKS_MAX:
         yield "spec.steps", f"{len(graph.tasks)} tasks; a job has at most {JOB_TASKS_MAX}"
+    yield from _assets(spec)
+    assets = {claim.name for claim in spec.assets}
     known: set[str] = set()
     for index, step in enumerate(spec.steps):
         where = f"spec.steps[{index}]"
-        yield from _expression(f"{where}.when", step.when)
+        yield from _expression(f"{where}.when", step.when, assets)
         if step.action is not None:
             yield from _action(f"{where}.action", step.action)
         for number, phase in enumerate(graph.phases[step.name]):
             inside = f"{where}.task" if step.task else f"{where}.phases[{number}]"
-            yield from _expression(f"{inside}.completeWhen", phase.complete_when)
+            yield from _expression(f"{inside}.completeWhen", phase.complete_when, assets)
             here = {task.name for task in phase.tasks}
             for position, task in enumerate(phase.tasks):
                 place = inside if step.task else f"{inside}.tasks[{position}]"
                 yield from _task(place, task, known | here, graph)
+                yield from _expression(f"{place}.when", task.when, assets)
             known |= here
     if cycle := _cycle(graph):
         yield _place_of(spec, graph, cycle[0]), f"a cycle: {' → '.join(cycle)}"
@@ -61,7 +64,6 @@ def _task(place: str, task: Task, known: set[str], graph: Graph) -> Iterator[Pro
             later = name in graph.tasks
             why = "is of a later phase" if later else "is no task of this job"
             yield f"{place}.dependsOn", f"{name} {why}"
-    yield from _expression(f"{place}.when", task.when)
     yield from program_problems(f"{place}.program", task.program)
 
 
@@ -101,12 +103,23 @@ def _action(place: str, action: UserAction) -> Iterator[Problem]:
         yield f"{place}.schema", str(error)
 
 
-def _expression(place: str, expression: str | None) -> Iterator[Problem]:
-    if expression is not None:
-        try:
-            compiled(expression)
-        except ExpressionError as error:
-            yield place, f"{expression!r}: {error}"
+def _assets(spec: JobTemplate) -> Iterator[Problem]:
+    refs = [claim.ref for claim in spec.assets]
+    for ref in sorted({ref for ref in refs if refs.count(ref) > 1}):
+        yield "spec.assets", f"asset {ref} is named twice"
+
+
+def _expression(place: str, expression: str | None, assets: Collection[str]) -> Iterator[Problem]:
+    if expression is None:
+        return
+    try:
+        compiled(expression)
+    except ExpressionError as error:
+        yield place, f"{expression!r}: {error}"
+    else:
+        for name in named_assets(expression):
+            if name not in assets:
+                yield place, f"{expression!r}: spec.assets has none that is called {name}"
 
 
 def _cycle(graph: Graph) -> list[str] | None:

@@ -17,6 +17,7 @@ from mainstay.api.phasedjob import (
 )
 from mainstay.core import reasons
 from mainstay.core.job.advance import Halt, advance
+from mainstay.core.job.assets import forgotten, untold, without
 from mainstay.core.job.draft import STARVED, Draft
 from mainstay.core.job.ending import cancelled, deleting, gone, stop
 from mainstay.core.job.outlook import outlook, slim
@@ -28,6 +29,7 @@ from mainstay.core.plan import (
     ActAll,
     AddFinalizer,
     JobEffect,
+    ObserveAssets,
     Plan,
     RemoveFinalizer,
     RemoveRecords,
@@ -46,6 +48,9 @@ LAZY_SECONDS = 1.0
 CLOCK_SECONDS = 0.001
 """What `now` of a snapshot is rounded to: a shorter wait is none."""
 
+TELL_SECONDS = 2.0
+"""How often to look whether assets have taken in what tasks of a deleted job told of them."""
+
 EARLY_SECONDS = 0.2
 """Until a unit is looked at again that lives, but has not made the attempt that is claimed."""
 
@@ -61,7 +66,7 @@ def decide(s: JobSnapshot) -> JobPlan:
         return _settle(d, deleting(d), teardown=True)
     if s.status.phase in FINAL:
         return _settle(d, _over(d))
-    if s.spec.state is JobGoal.CANCELLED:
+    if s.cancelled:
         return _settle(d, cancelled(d))
     return _settle(d, _onward(d))
 
@@ -81,7 +86,8 @@ def _onward(d: Draft) -> PhasedJobStatus:
             reset(d)
             failed = False
     _refused(d)
-    halt = Halt.FAILED if failed else advance(d, claim=not suspended)
+    lacking = d.lacking()
+    halt = Halt.FAILED if failed else advance(d, claim=not suspended and not lacking)
     _starved(d, take_back=suspended)
     live = any(d.live())
     if halt is Halt.DONE:
@@ -97,6 +103,10 @@ def _onward(d: Draft) -> PhasedJobStatus:
         return outlook(
             d, JobPhase.ACTION_REQUIRED, reasons.ACTION_REQUIRED, asked, stalled=True, changes=changes
         )
+    if lacking:
+        begun = s.status.started_at is not None
+        phase = JobPhase.IN_PROGRESS if begun else JobPhase.PENDING
+        return outlook(d, phase, *without(lacking), changes=changes)
     return _working(d, changes)
 
 
@@ -115,6 +125,9 @@ def _working(d: Draft, changes: dict[str, Any]) -> PhasedJobStatus:
         begun = any(t.attempt for t in d.tasks.values())
         phase = JobPhase.IN_PROGRESS if begun else JobPhase.PENDING
         return outlook(d, phase, reasons.WAITING_FOR_SLOT, words, changes=changes)
+    if failing := next((v for n, v in d.s.assets.items() if n in d.unseen and v.error), None):
+        words = f"asset {failing.ref} can't be looked at: {failing.error}"
+        return outlook(d, JobPhase.IN_PROGRESS, reasons.ASSET_UNKNOWN, words, changes=changes)
     at = next((n for n, step in d.steps.items() if step.state is StepState.IN_PROGRESS), "")
     return outlook(
         d, JobPhase.IN_PROGRESS, reasons.IN_PROGRESS, f"on step {at}" if at else "", changes=changes
@@ -212,7 +225,7 @@ def _completed_words(d: Draft) -> str:
 
 
 def _settle(d: Draft, status: PhasedJobStatus, *, teardown: bool = False) -> JobPlan:
-    status = slim(status)
+    status = forgotten(slim(status), d.s)
     if status != d.s.status:
         wait = _lazy(d, status)
         return Write(status) if wait is None else _acts(d, Wait(wait))
@@ -265,9 +278,22 @@ def _acts(d: Draft, wait: Wait) -> JobPlan:
                 acts.append(StartTask(name, t.attempt))
             else:
                 waits.append(problem.retry_seconds)
+    acts += _looks(d, waits)
     if acts:
         return ActAll(tuple(acts))
     return Wait(min(waits, default=None), room=d.waits_for_slot)
+
+
+def _looks(d: Draft, waits: list[float]) -> list[JobEffect]:
+    """Have assets looked at that an expression waits for; one whose probe fails after a while."""
+    purpose, refs = d.purpose(), list[str]()
+    for name in d.unseen:
+        view = d.s.assets[name]
+        if view.error and view.next_look_seconds > 0:
+            waits.append(view.next_look_seconds)
+        elif purpose not in view.asking:
+            refs.append(view.ref)
+    return [ObserveAssets(tuple(refs), purpose)] if refs else []
 
 
 def _claimed_still(s: JobSnapshot, t: TaskStatus) -> bool:
@@ -301,6 +327,8 @@ def _torn_down(d: Draft) -> JobPlan:
         return ActAll(tuple(acts))
     if waits:
         return Wait(min(waits))
+    if untold(s):
+        return Wait(TELL_SECONDS)
     if any(gone(unit) for unit in ours.values()) or s.keeps_outputs:
         return Act(RemoveRecords())
     return Act(RemoveFinalizer())

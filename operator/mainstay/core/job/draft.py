@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mainstay.api.holdings import HeldAsset
 from mainstay.api.phasedjob import (
     CLAIMED,
+    SETTLED,
     Failure,
     OutputsRef,
     PendingAction,
@@ -21,8 +24,8 @@ from mainstay.api.phasedjob import (
 )
 from mainstay.core import reasons
 from mainstay.core.answers import Answer, answer
-from mainstay.core.expressions import evaluate
-from mainstay.core.job.snapshot import JobSnapshot
+from mainstay.core.expressions import evaluate, names_assets
+from mainstay.core.job.snapshot import AssetView, JobSnapshot
 from mainstay.core.job.tasks import Verdict
 from mainstay.core.names import outputs_name
 from mainstay.core.plan import JobEffect, StoreOutputs
@@ -35,6 +38,10 @@ ASKED_BYTES = 16 * 1024
 MESSAGE = 1024
 STARVED = (reasons.SECRET_NOT_FOUND, reasons.CONFIG_MAP_NOT_FOUND)
 """Why a claim can't start: it holds no room on the host."""
+
+
+class UnseenError(Exception):
+    """An expression looks at assets that were not looked at for it: it is evaluated when they were."""
 
 
 class Draft:
@@ -71,6 +78,14 @@ class Draft:
         self.timers: list[float] = []  # seconds after which something is due
         self.ended: dict[str, float] = {}  # tasks seen to have completed in this pass → when, epoch seconds
         self.waits_for_slot = False
+        self.unseen: dict[str, None] = {}  # names of assets that have to be looked at
+        self.held = old.assets
+        if s.assets and not self.lacking():
+            self.held = tuple(
+                HeldAsset(name=claim.name, ref=claim.ref, uid=s.assets[claim.name].uid)
+                for claim in s.spec.assets
+                if claim.exclusive
+            )
 
     # -- reading
 
@@ -95,8 +110,37 @@ class Draft:
         return sum(1 for t in self.tasks.values() if t.state in (TaskState.COMPLETED, TaskState.SKIPPED))
 
     def true(self, expression: str | None) -> bool:
-        """Whether it holds now; no expression always does. Raises ExpressionError."""
-        return expression is None or evaluate(expression, self.values())
+        """Whether it holds now; no expression always does. Raises ExpressionError, and UnseenError."""
+        if expression is None:
+            return True
+        if names_assets(expression):
+            self._look(expression)
+        return evaluate(expression, self.values())
+
+    def _look(self, expression: str) -> None:
+        """Ask for a look at every asset that the expression may name, unless it was made for this very moment."""
+        named = [name for name in self.s.assets if re.search(rf"\b{name}\b", expression)]
+        views = {name: self.s.assets[name] for name in named or self.s.assets}
+        purpose = self.purpose()
+        unseen = [name for name, view in views.items() if view.probed and purpose not in view.purposes]
+        if unseen:
+            self.unseen |= dict.fromkeys(unseen)
+            raise UnseenError
+
+    def purpose(self) -> str:
+        """What a look is good for: as soon as a task was begun, or ended, it takes another one.
+
+        Attempts only grow, and between two equal sums of them a claim can only have ended.
+        """
+        tasks = self.tasks.values()
+        attempts, done = sum(t.attempt for t in tasks), sum(1 for t in tasks if t.state in SETTLED)
+        return f"{self.s.uid}:{self.s.status.resumes}:{attempts}:{sum(1 for _ in self.live())}:{done}"
+
+    def lacking(self) -> list[AssetView]:
+        """Assets that the job needs and can't use now, in the order in which it takes them."""
+        claims = {claim.name: claim for claim in self.s.spec.assets}
+        views = sorted(self.s.assets.items(), key=lambda item: item[1].ref)
+        return [view for name, view in views if not view.exists or (claims[name].exclusive and not view.mine)]
 
     def values(self) -> dict[str, Mapping[str, Any]]:
         """What expressions and tasks see."""
@@ -110,7 +154,12 @@ class Draft:
             }
             for name, t in self.tasks.items()
         }
-        return {"inputs": self.s.spec.inputs, "context": context, "tasks": tasks}
+        return {
+            "inputs": self.s.spec.inputs,
+            "context": context,
+            "tasks": tasks,
+            "assets": assets_of(self.s),
+        }
 
     def outputs(self) -> dict[str, Any]:
         """Every task's outputs, wherever they are kept."""
@@ -221,6 +270,20 @@ class Draft:
             )
             for step in self.s.graph.steps
         )
+
+
+def assets_of(s: JobSnapshot) -> dict[str, dict[str, Any]]:
+    """What expressions and tasks see of the job's assets, by name within the job."""
+    return {
+        name: {
+            "ref": view.ref,
+            "type": view.type,
+            "state": view.state,
+            "holdings": [one.wire() for one in view.holdings],
+            "accepts": list(view.accepts or ()),
+        }
+        for name, view in s.assets.items()
+    }
 
 
 def _cut(fields: dict[str, Any]) -> dict[str, Any]:

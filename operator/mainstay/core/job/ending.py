@@ -22,7 +22,7 @@ def cancelled(d: Draft) -> PhasedJobStatus:
             d.take(task, judge(d.s, task, d.tasks[task.name]))
     if any(d.live()):
         phase = d.s.status.phase or JobPhase.PENDING
-        return outlook(d, phase, reasons.CANCELLING, "stopping what runs, as spec.state asks")
+        return outlook(d, phase, reasons.CANCELLING, f"stopping what runs, {_why(d)}")
     for name, t in d.tasks.items():
         if t.state not in SETTLED:
             d.tasks[name] = settled(d.s, t, TaskState.SKIPPED, reasons.CANCELLED, "cancelled")
@@ -34,7 +34,12 @@ def cancelled(d: Draft) -> PhasedJobStatus:
             for part in d.s.graph.phases[step.name]:
                 if d.phases[part.name].state not in DONE:
                     d.phase(part.name, state=left, message="cancelled")
-    return outlook(d, JobPhase.CANCELLED, reasons.CANCELLED, "cancelled, as spec.state asks")
+    reason = reasons.ORPHANED if d.s.orphaned else reasons.CANCELLED
+    return outlook(d, JobPhase.CANCELLED, reason, f"cancelled, {_why(d)}")
+
+
+def _why(d: Draft) -> str:
+    return f"{d.s.orphaned} is gone" if d.s.orphaned else "as spec.state asks"
 
 
 def deleting(d: Draft) -> PhasedJobStatus:

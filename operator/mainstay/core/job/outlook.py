@@ -47,6 +47,7 @@ def outlook(
         "context": d.context,
         "steps": steps,
         "last_failure": d.failure,
+        "assets": d.held,
         "resumable": False,
         "resume_plan": (),
         "started_at": s.status.started_at or (s.now if begun else None),

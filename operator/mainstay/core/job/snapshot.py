@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from mainstay.api.holdings import Holding
 from mainstay.api.meta import FINALIZER
 from mainstay.api.phasedjob import JobGoal, PhasedJob, PhasedJobSpec, PhasedJobStatus
 from mainstay.core.job.graph import Graph
@@ -14,6 +15,28 @@ from mainstay.core.snapshot import Problem
 from mainstay.core.unit import Unit
 
 UNBOUNDED = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class AssetView:
+    """An asset that the job names, as much as the job goes by."""
+
+    ref: str
+    exists: bool = False
+    uid: str = ""
+    type: str = ""
+    state: str = ""
+    mine: bool = False  # its holder is this job, or the batch of this job
+    holder: str = ""  # who has it, in words; empty for nobody
+    trouble: str = ""  # why nobody can have it now, in words
+    holdings: tuple[Holding, ...] = ()  # as they were last seen
+    accepts: tuple[str, ...] | None = None
+    probed: bool = False  # it has a probe, so that holdings are true only as seen for a purpose
+    purposes: frozenset[str] = frozenset()  # what they were seen for, not too long ago
+    asking: frozenset[str] = frozenset()  # what questions under way are asked for
+    error: str = ""  # why the last question failed
+    next_look_seconds: float = 0.0  # until a failed one may be repeated
+    taken: frozenset[str] = frozenset()  # reports that it has counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +52,8 @@ class JobSnapshot:
     stored: Mapping[str, int] = field(default_factory=dict)  # task → attempt whose outputs are in a ConfigMap
     problems: Mapping[str, Problem] = field(default_factory=dict)  # task → why its last act failed
     keeps_outputs: bool = False  # of a job being deleted: some are in ConfigMaps
+    assets: Mapping[str, AssetView] = field(default_factory=dict)  # name within the job → the asset
+    orphaned: str = ""  # the batch that owned it and is gone, in words
     slots: int = UNBOUNDED  # how many tasks of this job this machine takes on, those it runs included
 
     @property
@@ -57,9 +82,9 @@ class JobSnapshot:
         return FINALIZER in self.job.metadata.finalizers
 
     @property
-    def ending(self) -> bool:
-        """What runs is to be stopped."""
-        return self.deleting or self.spec.state is JobGoal.CANCELLED
+    def cancelled(self) -> bool:
+        """What runs is to be stopped, for good: as the user asks, or because its batch is gone."""
+        return self.spec.state is JobGoal.CANCELLED or bool(self.orphaned)
 
     def foreign(self, task: str) -> bool:
         """The unit of this name belongs to an earlier job of the same name."""

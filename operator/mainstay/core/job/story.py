@@ -34,6 +34,12 @@ def recovered(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[str]:
             yield task.name
 
 
+def orphaned(old: PhasedJobStatus, new: PhasedJobStatus) -> bool:
+    """Whether the job was ended because its batch is gone."""
+    ready = find(new.conditions, "Ready")
+    return old.phase is not new.phase and ready is not None and ready.reason == reasons.ORPHANED
+
+
 def _task(old: TaskStatus | None, new: TaskStatus) -> Iterator[Event]:
     if old == new or (old is not None and (old.state, old.message) == (new.state, new.message)):
         return
@@ -58,5 +64,8 @@ def _turn(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[Event]:
         reasons.SECRET_NOT_FOUND,
         reasons.CONFIG_MAP_NOT_FOUND,
         reasons.RUNTIME_UNAVAILABLE,
+        reasons.ASSET_NOT_FOUND,
+        reasons.ASSET_UNKNOWN,
+        reasons.ORPHANED,
     )
     yield Event("Warning" if warns else "Normal", after.reason, after.message or after.reason)

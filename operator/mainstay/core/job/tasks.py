@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mainstay.api.holdings import AssetReport
 from mainstay.api.phasedjob import CLAIMED, SETTLED, Task, TaskState, TaskStatus, UserAction
 from mainstay.core import reasons
 from mainstay.core.answers import SchemaError, check_schema
@@ -24,8 +25,10 @@ LOSSES = 3
 """Lost attempts in a row that are run again even when there are no retries: to lose one is not the task's fault."""
 ASKS = "actionRequired"
 """Key of a task's outputs by which it asks a user."""
+REPORTS = "assets"
+"""Key of a task's outputs by which it tells of assets."""
 ASK_BYTES = 4096
-"""What a task asks is kept in status, which is small."""
+"""What a task asks, and what it tells of assets, is kept in status, which is small."""
 NESTED_MAX = 64
 """Levels of objects and lists in outputs."""
 
@@ -63,7 +66,7 @@ def judge(s: JobSnapshot, task: Task, t: TaskStatus) -> Verdict:
         return Verdict(t)
     if t.state not in CLAIMED or unit.attempt < t.attempt:
         done = unit.outcome is not None and unit.outcome.succeeded
-        known = _succeeded(t, unit.outcome) if done and unit.outcome else Verdict(t)
+        known = _succeeded(s, t, unit.outcome, known=True) if done and unit.outcome else Verdict(t)
         if known.status != t:
             return known
     if t.state not in CLAIMED:
@@ -103,7 +106,7 @@ def seconds_until_said(s: JobSnapshot, unit: Unit) -> float:
 def _ended(s: JobSnapshot, task: Task, t: TaskStatus, unit: Unit) -> Verdict:
     outcome = unit.outcome
     if outcome is not None and outcome.succeeded:
-        return _succeeded(t, outcome, s)
+        return _succeeded(s, t, outcome)
     if t.state is TaskState.STOPPING:
         words = exit_words(outcome) if outcome else "its end was not seen"
         return Verdict(settled(s, t, TaskState.FAILED, reasons.CANCELLED, f"cancelled: {words}"))
@@ -138,23 +141,25 @@ def _again(t: TaskStatus, reason: str, message: str) -> TaskStatus:
     return _changed(t, state=TaskState.RETRYING, retry_at=None, reason=reason, message=message)
 
 
-def _succeeded(t: TaskStatus, outcome: Outcome, s: JobSnapshot | None = None) -> Verdict:
+def _succeeded(s: JobSnapshot, t: TaskStatus, outcome: Outcome, *, known: bool = False) -> Verdict:
     """Exit code 0. Its outputs decide the rest; ones that can't be taken fail it without a retry."""
     done = _moment(outcome.ended_at)
     try:
         outputs = read_outputs(outcome)
         asks = _asked(outputs)
+        reports = read_reports(outputs, {claim.name: claim.ref for claim in s.spec.assets})
     except OutputsError as error:
-        if s is None:
-            return Verdict(t)  # known already: it failed for that, and may run again
+        if known:
+            return Verdict(t)  # it failed for that, and may run again
         return Verdict(settled(s, t, TaskState.FAILED, error.reason, str(error)))
-    kept = {key: value for key, value in outputs.items() if key != ASKS}
+    kept = told_outputs(outputs, reports=bool(s.spec.assets))
     # A claim never falls, also when an earlier attempt turns out to have done the work.
     t = _changed(t, attempt=max(t.attempt, outcome.attempt), retry_at=None, reason="", message="")
     if asks is not None:
         t = _changed(t, state=TaskState.ACTION_REQUIRED, reason=reasons.ACTION_REQUIRED, message=asks.title)
     else:
         t = _changed(t, state=TaskState.COMPLETED, completed_at=done)
+    t = _changed(t, reports=reports)
     return Verdict(t, kept, len(outcome.outputs or b""), asks, outcome.ended_at)
 
 
@@ -229,6 +234,38 @@ def _asked(outputs: Mapping[str, Any]) -> UserAction | None:
             reasons.OUTPUTS_INVALID, f"{ASKS} of its outputs: {why}; it takes title, schema, secretFields"
         ) from None
     return asks
+
+
+def told_outputs(outputs: Mapping[str, Any], *, reports: bool) -> dict[str, Any]:
+    """The outputs without what they ask, and without what they tell of assets where there are any."""
+    return {key: value for key, value in outputs.items() if key != ASKS and not (reports and key == REPORTS)}
+
+
+def read_reports(outputs: Mapping[str, Any], refs: Mapping[str, str]) -> tuple[AssetReport, ...]:
+    """What outputs tell of assets, by their name in the job; a job without assets tells of none. Raises OutputsError."""
+    if not refs or REPORTS not in outputs:
+        return ()
+    told = outputs[REPORTS]
+    if not isinstance(told, Mapping) or len(json.dumps(told).encode()) > ASK_BYTES:
+        raise OutputsError(
+            reasons.OUTPUTS_INVALID,
+            f"{REPORTS} of its outputs must be an object of at most {ASK_BYTES} bytes",
+        )
+    reports = []
+    for name, report in told.items():
+        if name not in refs:
+            words = f"{REPORTS}.{name} of its outputs: this job has no asset of that name"
+            raise OutputsError(reasons.OUTPUTS_INVALID, words)
+        try:
+            one = AssetReport.model_validate({**report, "ref": refs[name]}, strict=False)
+        except (ValidationError, TypeError) as error:
+            why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "it is no object"
+            raise OutputsError(
+                reasons.OUTPUTS_INVALID,
+                f"{REPORTS}.{name} of its outputs: {why}; it takes holdings and deliveries, lists of {{symbol, units}}",
+            ) from None
+        reports.append(one)
+    return tuple(reports)
 
 
 def failed(s: JobSnapshot, task: Task, t: TaskStatus, reason: str, message: str) -> TaskStatus:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mainstay.core.answers import secret_ref
-from mainstay.core.job.draft import Draft
+from mainstay.core.job.draft import Draft, assets_of
 from mainstay.core.job.snapshot import JobSnapshot
 from mainstay.core.names import task_unit
 from mainstay.core.plan import StartTask
@@ -40,7 +40,7 @@ def task_spec(s: JobSnapshot, action: StartTask, sources: Sources) -> UnitSpec:
 
 
 def _inputs(s: JobSnapshot, action: StartTask, sources: Sources) -> Mapping[str, Any]:
-    """What INPUTS_PATH holds: who is asking, spec.inputs with its secrets, and what completed tasks put out."""
+    """What INPUTS_PATH holds: who is asking, spec.inputs with its secrets, what completed tasks put out, and assets."""
     meta, place = s.job.metadata, s.graph.places[action.task]
     return {
         "job": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
@@ -52,7 +52,7 @@ def _inputs(s: JobSnapshot, action: StartTask, sources: Sources) -> Mapping[str,
         },
         "inputs": _resolved(s.spec.inputs, sources),
         "context": Draft(s).outputs(),
-    }
+    } | ({"assets": assets_of(s)} if s.assets else {})
 
 
 def _resolved(value: Any, sources: Sources) -> Any:

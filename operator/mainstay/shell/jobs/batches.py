@@ -52,6 +52,8 @@ class BatchReconciler(Reconciler[BatchSnapshot, JobBatchStatus, BatchMemory]):
         super().__init__(kube, index.batches)
         self._index = index
         self._recorder = recorder
+        self.changed: Callable[[Object], None] = lambda _: None
+        """Called with a batch whose status was written, or that is gone."""
         self.touched: Callable[[Key], None] = lambda _: None
         """Called with a job that was made, changed or deleted here: the watch tells nothing new of it."""
 
@@ -100,13 +102,15 @@ class BatchReconciler(Reconciler[BatchSnapshot, JobBatchStatus, BatchMemory]):
         self._index.batches.put(obj)
 
     def _drop(self, obj: Object) -> None:
-        self._index.batches.drop(obj)
+        if self._index.batches.drop(obj):
+            self.changed(obj)
 
     def _written(self, snapshot: BatchSnapshot, status: JobBatchStatus, obj: Object) -> None:
         meta = snapshot.batch.metadata
         self._memories[meta.namespace, meta.name].counted_at = time.monotonic()
         for event in events(snapshot.batch.status, status):
             self._recorder.record(obj, event)
+        self.changed(obj)
 
     async def _act(
         self, key: Key, snapshot: BatchSnapshot, actions: tuple[Action, ...], memory: BatchMemory
@@ -168,6 +172,9 @@ def job_of(batch: JobBatch, name: str, short: str) -> Object:
         mode="json", by_alias=True, exclude_none=True, exclude_unset=True
     )
     spec["inputs"] = {**batch.spec.template.inputs, **entry.inputs}
+    assets = {claim.name: claim.wire() for claim in (*batch.spec.template.assets, *entry.assets)}
+    if assets:
+        spec["assets"] = list(assets.values())
     if batch.spec.owner is not None:
         spec["owner"] = batch.spec.owner.wire()
     return {

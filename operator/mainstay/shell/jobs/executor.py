@@ -10,9 +10,18 @@ from mainstay.core.inputs import config_maps_of, secrets_of
 from mainstay.core.job.snapshot import JobSnapshot
 from mainstay.core.job.taskspec import task_spec
 from mainstay.core.names import outputs_name, task_key, task_unit
-from mainstay.core.plan import JobEffect, RemoveRecords, RemoveTask, StartTask, StopTask, StoreOutputs
+from mainstay.core.plan import (
+    JobEffect,
+    ObserveAssets,
+    RemoveRecords,
+    RemoveTask,
+    StartTask,
+    StopTask,
+    StoreOutputs,
+)
 from mainstay.core.unitspec import Sources
 from mainstay.runtime.base import TaskRuntime
+from mainstay.shell.assets.observer import Observer
 from mainstay.shell.executor import read_secrets
 from mainstay.shell.jobs.gather import outputs_of
 from mainstay.shell.kube import Kube, core_path
@@ -25,8 +34,9 @@ JOB_LABEL = "mainstay.dev/job-uid"
 class JobExecutor:
     """Performs actions on jobs. Raises what the API server or the runtime raises; each can be repeated."""
 
-    def __init__(self, store: Store, kube: Kube, runtime: TaskRuntime) -> None:
+    def __init__(self, store: Store, kube: Kube, runtime: TaskRuntime, observer: Observer) -> None:
         self._store = store
+        self._observer = observer
         self._kube = kube
         self._runtime = runtime
 
@@ -44,6 +54,9 @@ class JobExecutor:
                 await self._store_outputs(key, s, action)
             case RemoveRecords():
                 await self._remove_records(key, s)
+            case ObserveAssets(refs=refs, purpose=purpose):
+                for ref in refs:
+                    self._observer.ask((key[0], ref), purpose, ("job", *key))
             case _:
                 assert_never(action)
 
@@ -58,7 +71,7 @@ class JobExecutor:
                 ],
             },
             "data": {
-                "outputs.json": outputs_of(s.units[action.task]),
+                "outputs.json": outputs_of(s.units[action.task], s.job),
                 "task": action.task,
                 "attempt": str(action.attempt),
             },

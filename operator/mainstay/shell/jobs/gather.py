@@ -9,16 +9,19 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from mainstay.api.phasedjob import CLAIMED, DONE, SETTLED, PhasedJob
+from mainstay.api.phasedjob import CLAIMED, DONE, FINAL, SETTLED, PhasedJob
 from mainstay.core.job.check import problems
 from mainstay.core.job.graph import Graph
 from mainstay.core.job.snapshot import JobSnapshot
-from mainstay.core.job.tasks import OutputsError, read_outputs
+from mainstay.core.job.tasks import OutputsError, read_outputs, told_outputs
 from mainstay.core.names import outputs_name, task_key, task_unit
 from mainstay.core.snapshot import Problem
 from mainstay.core.unit import Unit
 from mainstay.runtime.base import TaskRuntime
+from mainstay.shell.assets.observer import Observer
+from mainstay.shell.assets.views import AssetViews
 from mainstay.shell.jobs.index import JobIndex
+from mainstay.shell.kube import BATCHES, Kube, path
 from mainstay.shell.reconcile import Memory
 from mainstay.shell.store import Key, Store
 
@@ -34,15 +37,20 @@ class JobMemory(Memory):
     graph: Graph = field(default_factory=lambda: Graph(()))
     invalid: tuple[str, str] | None = None
     problems: dict[str, tuple[Problem, float]] = field(default_factory=dict)  # task → (trouble, until)
+    gone: str = ""  # uid of a batch that the API server was asked for, and has not
 
 
 class JobGatherer:
     """Reads our copies, the runtime and the clocks; changes nothing but its memory."""
 
-    def __init__(self, store: Store, index: JobIndex, runtime: TaskRuntime) -> None:
+    def __init__(
+        self, store: Store, index: JobIndex, runtime: TaskRuntime, kube: Kube, observer: Observer
+    ) -> None:
         self._store = store
         self._index = index
         self._runtime = runtime
+        self._kube = kube
+        self._views = AssetViews(index.assets, observer)
 
     async def snapshot(self, key: Key, memory: JobMemory) -> JobSnapshot | None:
         """The job as of now, or None if it is gone. Raises what the runtime raises."""
@@ -59,6 +67,7 @@ class JobGatherer:
             names = list(_looked_at(job, memory.graph))
         units = {task: await self._runtime.observe(task_unit(*key, task)) for task in names}
         lost = await self._outputs_on_disk(key, job)
+        orphaned = await self._orphaned(job, memory)
         # From here on nothing awaits.
         current = self._index.jobs.get(key)
         if current is None or current.metadata.uid != job.metadata.uid:
@@ -76,8 +85,24 @@ class JobGatherer:
             stored=stored,
             problems=self._problems(memory),
             keeps_outputs=deleting and self._keeps_outputs(current, memory.graph),
+            assets=self._views.of(current),
+            orphaned=orphaned,
             slots=self._index.room_for(key),
         )
+
+    async def _orphaned(self, job: PhasedJob, memory: JobMemory) -> str:
+        """The batch of a job, in words, when it is gone: only a consistent read proves that."""
+        gone = None if job.status.phase in FINAL else self._index.owner_gone(job)
+        if gone is None:
+            return ""
+        name, uid = gone
+        if memory.gone != uid:
+            obj = await self._kube.get(path(BATCHES, job.metadata.namespace, name))
+            if obj is not None and obj["metadata"]["uid"] == uid:
+                self._index.batches.put(obj)
+                return ""
+            memory.gone = uid
+        return f"batch {name}"
 
     def _declared(self, job: PhasedJob, memory: JobMemory) -> None:
         if memory.uid != job.metadata.uid:
@@ -106,7 +131,7 @@ class JobGatherer:
         for task in job.status.tasks():
             if task.outputs is not None and self._kept(job, task.name)[0] is None:
                 unit = await self._runtime.observe(task_unit(*key, task.name))
-                found[task.name] = json.loads(outputs_of(unit)) if unit.outcome else {}
+                found[task.name] = json.loads(outputs_of(unit, job)) if unit.outcome else {}
         return found
 
     def _outputs(self, job: PhasedJob) -> tuple[dict[str, Any], dict[str, int]]:
@@ -177,9 +202,9 @@ def _task_of(unit: str, job: Key) -> str | None:
     return task if (namespace, name) == job else None
 
 
-def outputs_of(unit: Unit) -> str:
-    """The outputs of an ended unit as one JSON text. Raises OutputsError."""
+def outputs_of(unit: Unit, job: PhasedJob) -> str:
+    """The outputs of an ended unit of a job as one JSON text, without what is kept elsewhere. Raises OutputsError."""
     if unit.outcome is None:
         raise OutputsError("OutputsInvalid", "its outputs are gone")
-    kept = {k: v for k, v in read_outputs(unit.outcome).items() if k != "actionRequired"}
+    kept = told_outputs(read_outputs(unit.outcome), reports=bool(job.spec.assets))
     return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))

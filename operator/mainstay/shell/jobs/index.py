@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from mainstay.api.jobbatch import JobBatch
 from mainstay.api.phasedjob import CLAIMED, PhasedJob, PhasedJobStatus
 from mainstay.core.job.draft import STARVED
+from mainstay.shell.assets.index import AssetIndex
 from mainstay.shell.store import Key, Object, Parsed, key_of
 
 TASKS_AT_ONCE = 128
@@ -18,13 +19,14 @@ TASKS_AT_ONCE = 128
 class JobIndex:
     """Jobs, batches, and which job is of which batch."""
 
-    def __init__(self, limit: int = TASKS_AT_ONCE) -> None:
+    def __init__(self, limit: int = TASKS_AT_ONCE, assets: AssetIndex | None = None) -> None:
         self.jobs: Parsed[PhasedJob] = Parsed(PhasedJob)
         self.batches: Parsed[JobBatch] = Parsed(JobBatch)
         self.limit = limit
         self.claimed: dict[Key, int] = {}  # job → tasks it has claimed
         self.total = 0
         self.waiting: dict[Key, None] = {}  # jobs that wait for room, longest first
+        self.assets = assets or AssetIndex()
         self.room_made: Callable[[], None] = lambda: None
         """Called when fewer tasks are claimed than before."""
         self._children: dict[Key, dict[str, Key]] = {}  # batch → uid of the job → its key
@@ -43,6 +45,7 @@ class JobIndex:
             return True
         if job is not None:
             self.count(key, holding(job.status))
+            self.assets.put_job(key, job)
         return True
 
     def drop_job(self, obj: Object) -> bool:
@@ -51,6 +54,7 @@ class JobIndex:
             return False
         key = key_of(obj)
         self.count(key, 0)
+        self.assets.put_job(key, None)
         self.waiting.pop(key, None)
         if batch := batch_of(obj):
             self._children.get(batch, {}).pop(obj["metadata"]["uid"], None)
@@ -75,6 +79,15 @@ class JobIndex:
         return max(0, self.limit - self.total)
 
     # -- batches
+
+    def owner_gone(self, job: PhasedJob) -> tuple[str, str] | None:
+        """(name, uid) of the batch that a job says it is of, and our copies lack."""
+        for owner in job.metadata.owner_references:
+            if owner.kind == "JobBatch" and owner.uid:
+                known = self.batches.objects.get((job.metadata.namespace, owner.name))
+                if known is None or known["metadata"]["uid"] != owner.uid:
+                    return owner.name, owner.uid
+        return None
 
     def children(self, batch: Key, uid: str) -> list[Object]:
         """Every job that this very batch owns, whatever it is called."""

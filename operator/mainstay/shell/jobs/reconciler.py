@@ -9,9 +9,10 @@ from collections.abc import Callable
 from mainstay.api.phasedjob import PhasedJobStatus
 from mainstay.core.job.decide import decide
 from mainstay.core.job.snapshot import JobSnapshot
-from mainstay.core.job.story import events, recovered
+from mainstay.core.job.story import events, orphaned, recovered
 from mainstay.core.plan import Action, AddFinalizer, JobEffect, Plan, RemoveFinalizer, StartTask
 from mainstay.runtime.base import TaskRuntime
+from mainstay.shell.assets.observer import Observer
 from mainstay.shell.jobs.executor import JobExecutor
 from mainstay.shell.jobs.gather import JobGatherer, JobMemory
 from mainstay.shell.jobs.index import JobIndex, holding
@@ -29,17 +30,24 @@ class JobReconciler(Reconciler[JobSnapshot, PhasedJobStatus, JobMemory]):
     kind = "PhasedJob"
 
     def __init__(
-        self, store: Store, index: JobIndex, kube: Kube, runtime: TaskRuntime, recorder: Recorder
+        self,
+        store: Store,
+        index: JobIndex,
+        kube: Kube,
+        runtime: TaskRuntime,
+        observer: Observer,
+        recorder: Recorder,
     ) -> None:
         super().__init__(kube, index.jobs)
         self._index = index
         self._recorder = recorder
-        self._gatherer = JobGatherer(store, index, runtime)
-        self._executor = JobExecutor(store, kube, runtime)
+        self._gatherer = JobGatherer(store, index, runtime, kube, observer)
+        self._executor = JobExecutor(store, kube, runtime, observer)
         self.changed: Callable[[Object], None] = lambda _: None
         """Called with a job whose status was written, or that is gone."""
-        self.restarted: Callable[[int], None] = lambda _: None
-        """Called with how many tasks are run again because their attempt was lost or cut off."""
+        self.recovered: Callable[[str, int], None] = lambda *_: None
+        """Called with how many were saved, and how: tasks that are run again because their attempt was lost or cut off
+        (restarted), a job that was ended because its batch is gone (orphaned)."""
 
     def _memory(self) -> JobMemory:
         return JobMemory()
@@ -77,7 +85,9 @@ class JobReconciler(Reconciler[JobSnapshot, PhasedJobStatus, JobMemory]):
         for event in events(snapshot.status, status):
             self._recorder.record(obj, event)
         if again := len(tuple(recovered(snapshot.status, status))):
-            self.restarted(again)
+            self.recovered("restarted", again)
+        if orphaned(snapshot.status, status):
+            self.recovered("orphaned", 1)
         self.changed(obj)
 
     async def _act(

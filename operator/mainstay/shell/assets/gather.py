@@ -1,0 +1,262 @@
+"""Gathering: one frozen snapshot of an asset, who has it, who wants it and what was seen in it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from pydantic import ValidationError
+
+from mainstay.api.asset import Asset, Holder
+from mainstay.api.jobbatch import BatchPhase
+from mainstay.api.phasedjob import JobPhase, PhasedJob
+from mainstay.core.asset.check import problems
+from mainstay.core.asset.claims import claimant
+from mainstay.core.asset.snapshot import (
+    AssetSnapshot,
+    BatchView,
+    Claimant,
+    HolderState,
+    HolderView,
+    ReportView,
+)
+from mainstay.core.batch.decide import OVER
+from mainstay.core.job.assets import report_id
+from mainstay.core.names import compensation_name, task_key
+from mainstay.core.snapshot import Problem
+from mainstay.core.unit import LIVE
+from mainstay.runtime.base import TaskRuntime
+from mainstay.shell.assets.index import AssetIndex
+from mainstay.shell.assets.observer import Observer
+from mainstay.shell.copies import Take
+from mainstay.shell.jobs.gather import now
+from mainstay.shell.jobs.index import JobIndex
+from mainstay.shell.kube import BATCHES, JOBS, Kube, path
+from mainstay.shell.reconcile import Memory
+from mainstay.shell.store import Key, Object
+
+KEPT = 3
+"""So many earlier compensations are looked for, to be deleted."""
+_ENDS = {
+    JobPhase.COMPLETED: HolderState.COMPLETED,
+    JobPhase.FAILED: HolderState.FAILED,
+    JobPhase.CANCELLED: HolderState.CANCELLED,
+}
+_BATCH_ENDS = {
+    BatchPhase.COMPLETED: HolderState.COMPLETED,
+    BatchPhase.CANCELLED: HolderState.CANCELLED,
+    BatchPhase.PARTIALLY_COMPLETED: HolderState.FAILED,
+    BatchPhase.FAILED: HolderState.FAILED,
+}
+
+
+@dataclass(slots=True)
+class AssetMemory(Memory):
+    """What is remembered of an asset between passes."""
+
+    generation: int = -1
+    invalid: tuple[str, str] | None = None
+    gone: str = ""  # uid of a holder that the API server was asked for, and has not
+    problem: tuple[Problem, float] | None = None  # why the compensation could not be made, and until when
+
+
+class AssetGatherer:
+    """Reads our copies, the runtime and the clocks; asks the API server for a holder that our copies lack."""
+
+    def __init__(
+        self,
+        index: AssetIndex,
+        jobs: JobIndex,
+        kube: Kube,
+        runtime: TaskRuntime,
+        observer: Observer,
+        take: Take,
+    ) -> None:
+        self._index = index
+        self._jobs = jobs
+        self._kube = kube
+        self._runtime = runtime
+        self._observer = observer
+        self._take = take
+
+    async def snapshot(self, key: Key, memory: AssetMemory) -> AssetSnapshot | None:
+        """The asset as of now, or None if it is gone. Raises what the API server and the runtime raise."""
+        asset = self._index.assets.get(key)
+        if asset is None:
+            self._observer.forget(key)
+            return None
+        holder = asset.status.holder
+        await self._look_for(key, holder, memory)
+        lives = await self._lives(key, holder)
+        # From here on nothing awaits.
+        current = self._index.assets.get(key)
+        if current is None or (current.status.holder and current.status.holder.uid) != (
+            holder and holder.uid
+        ):
+            return await self.snapshot(key, memory)
+        self._declared(current, memory)
+        sight = self._observer.sight(key, current)
+        every = current.spec.accepts.every_seconds if current.spec.accepts else 0
+        return AssetSnapshot(
+            asset=current,
+            now=now(),
+            invalid=memory.invalid,
+            looked=sight.looked,
+            purposes=self._observer.good_for(sight),
+            asking=self._observer.asking(sight),
+            next_look_seconds=self._observer.next_look(sight),
+            looked_up=sight.looked_up,
+            looking_up=sight.up_task is not None,
+            next_look_up_seconds=self._observer.next_look_up(sight, every),
+            holder=self._holder(key, holder, lives=lives),
+            claimants=self._claimants(key),
+            reports=self._reports(key),
+            batch=self._batch(key, current),
+            older=self._older(key, current),
+            problem=self._problem(memory),
+        )
+
+    def _declared(self, asset: Asset, memory: AssetMemory) -> None:
+        meta = asset.metadata
+        if memory.uid != meta.uid:
+            memory.uid, memory.generation, memory.problem = meta.uid, -1, None
+        if memory.generation != meta.generation:
+            memory.invalid = next(problems(meta.name, asset.spec), None)
+            memory.generation, memory.problem = meta.generation, None
+
+    @staticmethod
+    def _problem(memory: AssetMemory) -> Problem | None:
+        if memory.problem is None:
+            return None
+        problem, until = memory.problem
+        return replace(problem, retry_seconds=max(0.0, until - time.monotonic()))
+
+    # -- the holder
+
+    def _known(self, key: Key, holder: Holder) -> Object | None:
+        kind = self._jobs.jobs if holder.kind == "PhasedJob" else self._jobs.batches
+        obj = kind.objects.get((key[0], holder.name))
+        return obj if obj is not None and obj["metadata"]["uid"] == holder.uid else None
+
+    async def _look_for(self, key: Key, holder: Holder | None, memory: AssetMemory) -> None:
+        """Only a consistent read proves that a holder is gone."""
+        if holder is None or memory.gone == holder.uid or self._known(key, holder) is not None:
+            return
+        plural = JOBS if holder.kind == "PhasedJob" else BATCHES
+        obj = await self._kube.get(path(plural, key[0], holder.name))
+        if obj is not None and obj["metadata"]["uid"] == holder.uid:
+            self._take(plural, False, obj)
+        else:
+            memory.gone = holder.uid
+
+    async def _lives(self, key: Key, holder: Holder | None) -> bool:
+        """Whether a process may live of a holder that is gone, or of a job of it that was deleted by force."""
+        if holder is None:
+            return False
+        obj = self._known(key, holder)
+        if obj is not None and (holder.kind == "PhasedJob" or not _over(obj)):
+            return False  # a job that has ended saw its processes end
+        for name in await self._runtime.names():
+            namespace, job, _ = task_key(name)
+            part = job == holder.name if holder.kind == "PhasedJob" else job.startswith(f"{holder.name}-")
+            if namespace == key[0] and part:
+                unit = await self._runtime.observe(name)
+                theirs = holder.kind == "JobBatch" or unit.owner_uid in ("", holder.uid)
+                if unit.state in LIVE and theirs:
+                    return True
+        return False
+
+    def _holder(self, key: Key, holder: Holder | None, *, lives: bool) -> HolderView | None:
+        if holder is None:
+            return None
+        obj = self._known(key, holder)
+        if obj is None:
+            return HolderView(HolderState.GONE, lives=lives)
+        phase = (obj.get("status") or {}).get("phase") or "Pending"
+        if holder.kind == "PhasedJob":
+            ended = {str(p): state for p, state in _ENDS.items()}.get(phase)
+            return HolderView(ended or HolderState.ACTIVE)
+        over = {str(p): state for p, state in _BATCH_ENDS.items()}.get(phase)
+        words = _ready_words(obj) if over is None and _needs_person(obj) else ""
+        return HolderView(over or HolderState.ACTIVE, lives=lives, words=words)
+
+    # -- who wants it
+
+    def _claimants(self, key: Key) -> tuple[Claimant, ...]:
+        found = []
+        for job_key in self._index.claimers(key):
+            job = self._job(job_key)
+            if job is not None and (
+                one := claimant(job, key[1], lambda ref: self._index.holder_of((key[0], ref)))
+            ):
+                found.append(one)
+        return tuple(found)
+
+    def _reports(self, key: Key) -> tuple[ReportView, ...]:
+        return tuple(
+            ReportView(
+                id=report_id(job.metadata.uid, task),
+                job=job.metadata.name,
+                task=task.name,
+                ended_at=task.completed_at or task.started_at or now(),
+                report=report,
+            )
+            for job in map(self._job, self._index.carriers(key))
+            if job is not None
+            for task in job.status.tasks()
+            for report in task.reports
+            if report.ref == key[1]
+        )
+
+    def _job(self, key: Key) -> PhasedJob | None:
+        try:
+            return self._jobs.jobs.get(key)
+        except ValidationError:
+            return None
+
+    # -- its compensation
+
+    def _batch(self, key: Key, asset: Asset) -> BatchView | None:
+        c = asset.status.compensation
+        obj = self._ours(key, asset, c.batch) if c is not None else None
+        if obj is None:
+            return None
+        return BatchView(
+            uid=obj["metadata"]["uid"],
+            over=_over(obj),
+            words=_ready_words(obj),
+            needs_person=_needs_person(obj),
+        )
+
+    def _ours(self, key: Key, asset: Asset, name: str) -> Object | None:
+        obj = self._jobs.batches.objects.get((key[0], name))
+        owners = (obj["metadata"].get("ownerReferences") or ()) if obj else ()
+        return obj if asset.metadata.uid in (owner.get("uid") for owner in owners) else None
+
+    def _older(self, key: Key, asset: Asset) -> tuple[tuple[str, str], ...]:
+        """Earlier compensations that are over: the last one alone is kept, to be read."""
+        c, meta, holder = asset.status.compensation, asset.metadata, asset.status.holder
+        if c is None or c.attempt < 2:
+            return ()
+        found = []
+        for attempt in range(max(1, c.attempt - KEPT), c.attempt):
+            obj = self._ours(key, asset, compensation_name(meta.name, meta.uid, attempt))
+            if obj is None or obj["metadata"].get("deletionTimestamp") or not _over(obj):
+                continue
+            if holder is None or holder.uid != obj["metadata"]["uid"]:
+                found.append((obj["metadata"]["name"], obj["metadata"]["uid"]))
+        return tuple(found)
+
+
+def _over(batch: Object) -> bool:
+    return (batch.get("status") or {}).get("phase") in {str(phase) for phase in OVER}
+
+
+def _ready_words(obj: Object) -> str:
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    return next((str(c.get("message", "")) for c in conditions if c.get("type") == "Ready"), "")
+
+
+def _needs_person(obj: Object) -> bool:
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    return any(c.get("type") == "Stalled" and c.get("status") == "True" for c in conditions)
