@@ -13,10 +13,12 @@ from mainstay.cli.assetstate import (
     compensation_of,
     emptied_now,
     holdings_of,
+    is_stalled,
     key,
     missing,
     template_of,
     trouble,
+    unexpected,
     unseen,
     wants,
 )
@@ -24,9 +26,8 @@ from mainstay.cli.checks import Finding, attention, fine, wrong
 from mainstay.cli.cluster import Target, everything
 from mainstay.cli.jobs import next_commands, phase_of, status_of
 from mainstay.cli.jobs import trouble as job_trouble
-from mainstay.cli.names import ASSETS
 from mainstay.cli.words import condition, count, one_line, some
-from mainstay.shell.kube import BATCHES, JOBS, Kube, Object
+from mainstay.shell.kube import ASSETS, BATCHES, JOBS, Kube, Object
 
 STANDING = ("ActionRequired", "Suspended")
 """Phases in which a job keeps its assets for as long as nobody acts."""
@@ -49,6 +50,7 @@ def of_assets(target: Target, known: Mapping[str, Sequence[Object]]) -> Iterator
         *_compensations(target, assets, by_key(known[BATCHES])),
     ]
     told = {place for places, _ in found for place in places}
+    found += _odd(target, assets)
     found += _stalled(target, [one for one in assets if key(one) not in told])
     findings = [one for _, one in found]
     findings += [*_nowhere(target, jobs, there), *_behind(target, jobs, there)]
@@ -113,10 +115,9 @@ def _stranded(target: Target, assets: Sequence[Object]) -> Iterator[Told]:
         one
         for one in assets
         if status_of(one).get("state") == "HeldOrphaned"
+        and is_stalled(one)
         and not unseen(one)
         and not emptied_now(one)
-        and not compensation_of(one).get("retryAt")
-        and (template_of(one) is None or condition(one, "Stalled").get("status") == "True")
     ]
     if not left:
         return
@@ -125,14 +126,11 @@ def _stranded(target: Target, assets: Sequence[Object]) -> Iterator[Told]:
         + (", and no compensation template" if template_of(one) is None else f": {trouble(one)}")
         for one in left
     )
-    takes = f"or a job takes it over (assets: mode: TakeOver); {_at(target, left[0]).say(f'status asset/{key(left[0])[1]}')}"
-    way = f"{_edit(left[0])} (spec.compensation empties it), {takes}"
-    yield (
-        [key(one) for one in left],
-        wrong(
-            f"{count(len(left), 'asset')} stranded: something is in it, and nobody has it", _shown(lines), way
-        ),
-    )
+    first = left[0]
+    tells = _at(target, first).say(f"status asset/{key(first)[1]}")
+    way = f"{tells} tells how: spec.compensation empties it, or a job takes it over (mode: TakeOver)"
+    words = f"{count(len(left), 'asset')} stranded: something is in it, and nothing empties it"
+    yield [key(one) for one in left], wrong(words, _shown(lines), way)
 
 
 def _compensations(target: Target, assets: Sequence[Object], batches: Mapping[Key, Object]) -> Iterator[Told]:
@@ -168,13 +166,22 @@ def _compensations(target: Target, assets: Sequence[Object], batches: Mapping[Ke
 
 def _stalled(target: Target, assets: Sequence[Object]) -> Iterator[Told]:
     """Whatever else needs somebody."""
-    stuck = [one for one in assets if condition(one, "Stalled").get("status") == "True"]
+    stuck = [one for one in assets if is_stalled(one)]
     if stuck:
         lines = (f"{_name(one)}: {trouble(one)}" for one in stuck)
         goes = "is stalled, and goes" if len(stuck) == 1 else "are stalled, and go"
         title = f"{count(len(stuck), 'asset')} {goes} no further until somebody acts"
         way = _at(target, stuck[0]).say(f"status asset/{key(stuck[0])[1]}")
         yield [key(one) for one in stuck], wrong(title, _shown(lines), way)
+
+
+def _odd(target: Target, assets: Sequence[Object]) -> Iterator[Told]:
+    """Deliveries of what is not accepted."""
+    odd = [one for one in assets if unexpected(one)]
+    if odd:
+        title = f"{count(len(odd), 'asset')} got what {'it does' if len(odd) == 1 else 'they do'} not accept"
+        way = _at(target, odd[0]).say(f"status asset/{key(odd[0])[1]}") + ": which job delivered it"
+        yield [], attention(title, _shown(f"{_name(one)}: {unexpected(one)}" for one in odd), way)
 
 
 # -- jobs that wait
@@ -192,7 +199,7 @@ def _nowhere(target: Target, jobs: Sequence[Object], there: Mapping[Key, Object]
         return
     lines = (f"{_name(job, 'job')}: {some([f'asset/{name}' for name in names])}" for job, names in lost)
     first, names = lost[0]
-    way = f"kubectl apply asset {names[0]}, or {_at(target, first).say(f'cancel job/{key(first)[1]}')}"
+    way = f"create asset {names[0]}, or {_at(target, first).say(f'cancel job/{key(first)[1]}')}"
     verb = "waits for an asset that does" if len(lost) == 1 else "wait for assets that do"
     yield wrong(f"{count(len(lost), 'job')} {verb} not exist", _shown(lines), way)
 

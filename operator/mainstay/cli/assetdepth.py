@@ -18,6 +18,7 @@ from mainstay.cli.assetstate import (
     has,
     holder_of,
     holdings_of,
+    is_stalled,
     key,
     missing,
     state_of,
@@ -25,6 +26,7 @@ from mainstay.cli.assetstate import (
     told_holdings,
     told_missing,
     trouble,
+    unexpected,
     unseen,
     waiting,
     wants,
@@ -32,9 +34,8 @@ from mainstay.cli.assetstate import (
 from mainstay.cli.cluster import Target, everything
 from mainstay.cli.console import Rows, out, show, table
 from mainstay.cli.jobs import phase_of, status_of
-from mainstay.cli.names import ASSETS
 from mainstay.cli.words import age, condition, count, one_line, some
-from mainstay.shell.kube import JOBS, Kube, Object
+from mainstay.shell.kube import ASSETS, JOBS, Kube, Object
 
 WAITING_SHOWN = 50
 _MARGIN = "  "
@@ -100,6 +101,8 @@ def _facts(asset: Object, beside: Mapping[str, Object]) -> list[tuple[str, str]]
             some(seen["accepts"], 20) or "nothing" if seen.get("accepts") is not None else "not known yet"
         )
         found.append(("accepts", accepted + problem))
+    if words := unexpected(asset):
+        found.append(("deliveries", words))
     found.append(("compensation", _compensation(asset)))
     return found
 
@@ -132,8 +135,10 @@ def _observed(asset: Object) -> str:
     how = f"every {asked.get('everySeconds', 30)} s" if asked else "as tasks report it, no probe"
     if not told:
         return f"not yet ({how})"
-    words = one_line(f"{told['reason']}: {told.get('message', '')}").rstrip(": ")
-    return f"{'yes' if told['status'] == 'True' else 'NO'} ({how})   {words}"
+    words = one_line(told.get("message", ""))
+    if told["status"] != "True":
+        return f"NO ({how})   {told['reason']}: {words}".rstrip(": ")
+    return f"yes ({how})" + (f"   {words}" if words else "")
 
 
 def _compensation(asset: Object) -> str:
@@ -203,9 +208,9 @@ def next_lines(target: Target, asset: Object, beside: Mapping[str, Object]) -> l
     told = compensation_of(asset)
     if unseen(asset):
         return [f"{edit}   # what is wrong with the probe itself; nothing is released until it answers"]
-    if state_of(asset) == "HeldOrphaned" and not emptied_now(asset) and not told.get("retryAt"):
-        other = f"# or a job with assets: [{{name: {_claim(asset)}, ref: {name}, mode: TakeOver}}] takes it with what is in it"
-        return ([] if template_of(asset) else [f"{edit}   # add spec.compensation: it empties it"]) + [other]
+    if state_of(asset) == "HeldOrphaned" and is_stalled(asset) and not emptied_now(asset):
+        claim = f"assets: [{{name: {_claim(asset)}, ref: {name}, mode: TakeOver}}]"
+        return [_emptied_by(asset, edit, place), f"# or a job with {claim} takes it with what is in it"]
     if told and (emptied_now(asset) or told.get("failures")):
         return [target.say(f"status batch/{told['batch']}")]
     holder = beside.get(holder_of(asset))
@@ -214,6 +219,16 @@ def next_lines(target: Target, asset: Object, beside: Mapping[str, Object]) -> l
             target.say(f"status {holder_of(asset)}") + f"   # it is {phase_of(holder)}, and keeps the asset"
         ]
     return []
+
+
+def _emptied_by(asset: Object, edit: str, place: str) -> str:
+    """What has a stranded asset emptied."""
+    if template_of(asset) is None:
+        return f"{edit}   # add spec.compensation: it empties it"
+    holder = status_of(asset).get("holder")
+    if holder and holder["kind"] == "PhasedJob":
+        return f"kubectl delete pjob {holder['name']}{place}   # its compensation empties it then"
+    return f"{edit}   # spec.compensation.unclaimed: true has it emptied"
 
 
 def _claim(asset: Object) -> str:

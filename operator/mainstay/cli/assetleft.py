@@ -8,8 +8,8 @@ from http import HTTPStatus
 from mainstay.cli.assetstate import holdings_of, template_of, unseen
 from mainstay.cli.cluster import Target, everything
 from mainstay.cli.jobs import is_over, jobs_of, status_of
-from mainstay.cli.names import ASSETS, Kind, Ref
-from mainstay.shell.kube import ApiError, ApiUnavailableError, Kube, Object
+from mainstay.cli.names import Kind, Ref
+from mainstay.shell.kube import ASSETS, ApiError, ApiUnavailableError, Kube, Object
 
 UNTIL = "until then nobody else gets it"
 

@@ -29,7 +29,7 @@ from mainstay.cli.cluster import missing as nobody
 from mainstay.cli.console import Rows, fail, misuse, out, show, table
 from mainstay.cli.jobs import status_of
 from mainstay.cli.jobtree import here_alone
-from mainstay.cli.names import ASSETS, Kind, Ref, ref
+from mainstay.cli.names import Kind, Ref, ref
 from mainstay.cli.options import (
     AllNamespacesOption,
     ContextOption,
@@ -39,7 +39,7 @@ from mainstay.cli.options import (
     target_of,
 )
 from mainstay.cli.words import age, count, print_as
-from mainstay.shell.kube import JOBS, Kube, Object
+from mainstay.shell.kube import ASSETS, JOBS, Kube, Object
 
 SHOWN = 20
 """So many assets are listed beside everything else; those with a problem first."""

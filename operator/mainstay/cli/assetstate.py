@@ -11,6 +11,7 @@ from rich.text import Text
 
 from mainstay.cli.jobs import is_over, status_of
 from mainstay.cli.words import condition, count, lasted, one_line, some
+from mainstay.core import reasons
 from mainstay.shell.kube import Object
 
 Key = tuple[str, str]
@@ -80,19 +81,30 @@ def emptied_now(asset: Object) -> bool:
 
 
 def unseen(asset: Object) -> dict[str, Any]:
-    """The condition that says why its holdings are not known; empty where they are."""
-    told = condition(asset, "HoldingsObserved")
+    """The condition that says why its holdings can't be known; empty where they are, or were not asked for yet."""
+    told, ready = condition(asset, "HoldingsObserved"), condition(asset, "Ready")
     if told.get("status") == "False":
         return told
-    return condition(asset, "Ready") if status_of(asset).get("state") == "Unknown" else {}
+    fails = status_of(asset).get("state") == "Unknown" and ready.get("reason") != reasons.NOT_OBSERVED
+    return ready if fails else {}
+
+
+def unexpected(asset: Object) -> str:
+    """That something was delivered which it does not accept, in words; empty where nothing was."""
+    told = condition(asset, "UnexpectedInput")
+    return one_line(f"{told['reason']}: {told.get('message', '')}") if told.get("status") == "True" else ""
+
+
+def is_stalled(asset: Object) -> bool:
+    """It goes no further until somebody acts."""
+    return condition(asset, "Stalled").get("status") == "True"
 
 
 def is_wrong(asset: Object) -> bool:
     """Something is in its way: it needs somebody, or is tried again."""
-    seen = status_of(asset)
     return (
-        seen.get("state") in ("HeldOrphaned", "Unknown")
-        or condition(asset, "Stalled").get("status") == "True"
+        status_of(asset).get("state") == "HeldOrphaned"
+        or is_stalled(asset)
         or bool(unseen(asset))
         or bool(compensation_of(asset).get("failures"))
     )
@@ -103,9 +115,9 @@ def trouble(asset: Object) -> str:
     if not status_of(asset):
         return "no operator has looked at it yet"
     stalled, ready = condition(asset, "Stalled"), condition(asset, "Ready")
-    found = stalled if stalled.get("status") == "True" else unseen(asset) or ready
-    if (found is ready and ready.get("status") == "True") or not found:
-        return failures(asset)
+    found = stalled if is_stalled(asset) else unseen(asset) or ready
+    if not found or (found is ready and ready.get("status") == "True"):
+        return failures(asset) or unexpected(asset)
     return one_line(f"{found.get('reason', '')}: {found.get('message', '')}").strip(": ")
 
 
@@ -141,8 +153,8 @@ def rank(asset: Object) -> tuple[int, str, str]:
 
 def claims(job: Object) -> list[dict[str, Any]]:
     """Assets that it needs for itself, in the order in which it takes them."""
-    asked = job["spec"].get("assets") or []
-    return sorted((one for one in asked if one.get("mode") != SHARED), key=lambda one: str(one["name"]))
+    found = {one["ref"]: one for one in job["spec"].get("assets") or () if one.get("mode") != SHARED}
+    return [found[name] for name in sorted(found)]
 
 
 def has(job: Object, asset: Object | None) -> bool:

@@ -8,9 +8,7 @@ from enum import Enum
 from typing import NoReturn
 
 from mainstay.cli.console import fail, misuse
-from mainstay.shell.kube import BATCHES, JOBS, LIBRARIES, RESTARTS, RUNS, STACKS, STRATEGIES
-
-ASSETS = "assets"
+from mainstay.shell.kube import ASSETS, BATCHES, JOBS, LIBRARIES, RESTARTS, RUNS, STACKS, STRATEGIES
 
 
 class Kind(Enum):

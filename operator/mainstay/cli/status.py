@@ -13,7 +13,7 @@ from rich.text import Text
 from mainstay.cli import called, machine
 from mainstay.cli.cluster import NoClusterError, Target, call, connection, everything, get
 from mainstay.cli.console import Rows, fail, note, out, show, table
-from mainstay.cli.names import ASSETS, Kind, Ref, ref
+from mainstay.cli.names import Kind, Ref, ref
 from mainstay.cli.options import (
     AllNamespacesOption,
     ContextOption,
@@ -28,6 +28,7 @@ from mainstay.cli.stacklogs import split
 from mainstay.cli.words import age, condition, count, one_line, print_as
 from mainstay.core.names import object_key, task_key
 from mainstay.shell.kube import (
+    ASSETS,
     BATCHES,
     JOBS,
     LIBRARIES,

@@ -54,6 +54,7 @@ def clean(api: Api) -> Iterator[None]:
         ("Strategy", None),
         ("PhasedJob", None),
         ("JobBatch", None),
+        ("Asset", None),
         ("PortPool", {"p"}),
         ("PortLease", {"port-5001"}),
     ):

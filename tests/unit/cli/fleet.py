@@ -6,8 +6,7 @@ from typing import Any
 
 from tests.unit.cli.cluster import Cluster
 
-from mainstay.cli.names import ASSETS
-from mainstay.shell.kube import BATCHES, JOBS, path
+from mainstay.shell.kube import ASSETS, BATCHES, JOBS, path
 
 SINCE = "2026-11-21T10:00:00Z"
 TEMPLATE = {"steps": [{"name": "sell", "task": {"program": {"command": ["sell"]}}}]}

@@ -9,12 +9,13 @@ from tests.unit.cli.fleet import COMPENSATED, IRON, SINCE, Fleet, claim, conditi
 from tests.unit.cli.theatre import say
 
 from mainstay.cli.assetstate import by_key, missing, waiting
-from mainstay.cli.names import ASSETS
-from mainstay.shell.kube import BATCHES, JOBS, Kube, path
+from mainstay.shell.kube import ASSETS, BATCHES, JOBS, Kube, path
 
 EVERYTHING = ("status", "--kubeconfig", "another")
 BLIND = condition("HoldingsObserved", "False", "ProbeFailed", "GET http://127.0.0.1:8090/my/ships/1: 503")
 UNSEEN = condition("Ready", "Unknown", "ProbeFailed", "nothing is released")
+STALLED = condition("Stalled", "True", "HolderCompleted", "job gone completed and left IRON_ORE 40")
+NEW = condition("Ready", "Unknown", "NotObservedYet", "looking what is in it")
 ORPHANED = condition("Ready", "False", "HeldOrphaned", "job/gone left IRON_ORE 40")
 
 
@@ -113,7 +114,7 @@ def test_one_asset_with_who_waits_for_what():
     assert "holder job/mine, for " in flat
     assert f"since {SINCE}; it is InProgress" in flat
     assert "holdings IRON_ORE 40" in flat
-    assert "observed yes (every 15 s) Observed: asked 3 s ago" in flat
+    assert "observed yes (every 15 s) asked 3 s ago" in flat
     assert "compensation none needed up to now" in flat
     waits = [line.split() for line in told.splitlines() if line.startswith("job/")]
     assert [line[0] for line in waits] == ["job/early", "job/late"]
@@ -147,26 +148,60 @@ def test_a_compensation_is_told(fleet):
 
 
 @pytest.mark.parametrize(
-    ("state", "spec", "told", "way"),
+    ("state", "by", "spec", "told", "way"),
     [
         (
             "HeldOrphaned",
+            None,
             {"type": "Ship"},
-            (ORPHANED,),
+            (STALLED,),
             "kubectl edit asset s # add spec.compensation: it empties it",
         ),
-        ("HeldOrphaned", COMPENSATED, (ORPHANED,), "assets: [{name: ship, ref: s, mode: TakeOver}]"),
+        (
+            "HeldOrphaned",
+            None,
+            COMPENSATED,
+            (STALLED,),
+            "kubectl edit asset s # spec.compensation.unclaimed: true",
+        ),
+        (
+            "HeldOrphaned",
+            "done",
+            COMPENSATED,
+            (STALLED,),
+            "kubectl delete pjob done # its compensation empties it then",
+        ),
+        ("HeldOrphaned", None, COMPENSATED, (STALLED,), "assets: [{name: ship, ref: s, mode: TakeOver}]"),
         (
             "Unknown",
+            None,
             COMPENSATED,
             (BLIND, UNSEEN),
             "kubectl edit asset s # what is wrong with the probe itself",
         ),
     ],
 )
-def test_ways_out(fleet, state, spec, told, way):
-    fleet.ship("s", state, None, spec, *told, **iron())
+def test_ways_out(fleet, state, by, spec, told, way):
+    fleet.ship("s", state, holder(by) if by else None, spec, *told, **iron())
     assert way in said("status", "asset/s")
+
+
+def test_one_that_was_not_looked_at_yet_is_not_wrong(fleet):
+    fleet.ship("s", "Unknown", None, None, NEW)
+    told = said("status", "asset/s")
+    assert "NotObservedYet: looking what is in it" in told
+    assert "observed not yet (every 15 s)" in told
+    assert "kubectl" not in told
+    assert json.loads(say("assets", "s", "-o", "json"))["assets"][0]["problem"] == ""
+
+
+def test_an_unexpected_delivery_is_told(fleet):
+    odd = condition("UnexpectedInput", "True", "UnexpectedInput", "delivered, and not accepted: GOLD")
+    fleet.objects[path(ASSETS, "default", "factory-1")]["status"]["conditions"].append(odd)
+    assert "deliveries UnexpectedInput: delivered, and not accepted: GOLD" in said(
+        "status", "asset/factory-1"
+    )
+    assert "not accepted: GOLD" in said("assets")
 
 
 def test_a_holder_that_stands_still_or_is_gone_is_named(fleet):

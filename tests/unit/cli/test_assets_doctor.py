@@ -83,11 +83,32 @@ def test_what_is_accepted_is_not_known(fleet):
 
 
 def test_stranded_without_a_template(fleet):
-    fleet.ship("s", "HeldOrphaned", None, {"type": "Ship"}, ORPHANED, **iron())
+    told = condition("Stalled", "True", "NoCompensation", "spec.compensation does not say how to empty it")
+    fleet.ship("s", "HeldOrphaned", None, {"type": "Ship"}, ORPHANED, told, **iron())
     one = the_one(fleet)
     assert one.words.startswith("1 asset stranded")
     assert one.details == ("asset/s in namespace default has IRON_ORE 40, and no compensation template",)
-    assert one.way.startswith("kubectl edit asset s (spec.compensation empties it), or a job takes it over")
+    assert one.way.startswith(
+        "mainstay status asset/s tells how: spec.compensation empties it, or a job takes it"
+    )
+
+
+def test_unexpected_deliveries_are_worth_a_look(fleet):
+    odd = condition("UnexpectedInput", "True", "UnexpectedInput", "delivered, and not accepted: GOLD")
+    fleet.ship("f", "Free", None, None, odd)
+    one = the_one(fleet, Mark.ATTENTION)
+    assert one.words == "1 asset got what it does not accept"
+    assert one.details == (
+        "asset/f in namespace default: UnexpectedInput: delivered, and not accepted: GOLD",
+    )
+
+
+def test_a_compensation_that_can_not_be_made(fleet):
+    told = condition("Stalled", "True", "CompensationBlocked", "s-c2 can't be made: denied")
+    fleet.ship("s", "HeldOrphaned", holder("gone"), None, ORPHANED, told, compensation=comp(), **iron())
+    assert the_one(fleet).details == (
+        "asset/s in namespace default: CompensationBlocked: s-c2 can't be made: denied",
+    )
 
 
 def test_left_by_a_completed_job(fleet):

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from mainstay.cli import assetchecks, checks, orphans, system
 from mainstay.cli.app import app
 from mainstay.cli.home import Home, data
-from mainstay.cli.names import ASSETS, Kind
+from mainstay.cli.names import Kind
 from mainstay.cli.orphans import Owned
 from mainstay.core.unit import ProcessId, Unit, UnitSpec, UnitState
 from mainstay.runtime.process import known_scopes
-from mainstay.shell.kube import JOBS, LEASES, RUNS, STACKS, ApiError, Kube, core_path, path
+from mainstay.shell.kube import ASSETS, JOBS, LEASES, RUNS, STACKS, ApiError, Kube, core_path, path
 
 OURS = "cluster-1"
 
