@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 from collections.abc import Iterable
 
 import aiohttp
 
 from mainstay.api.program import ExecProbe, Readiness
+from mainstay.runtime import commands
 from mainstay.runtime.base import ProbeResult
 from mainstay.runtime.process import members
 from mainstay.runtime.process.ports import Listener
@@ -59,39 +57,15 @@ async def command(unit: UnitDir, probe: ExecProbe, seconds: float) -> ProbeResul
     if spec is None:
         return ProbeResult(False, "the unit's files are missing")
     env = {name: value for name, value in spec.env.items() if name not in (members.UNIT, members.NAME)}
-    uid, gid, groups = spec.user or (None, None, None)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *probe.command,
-            env=env,
-            cwd=spec.cwd,
-            user=uid,
-            group=gid,
-            extra_groups=groups,
-            start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except (OSError, ValueError) as error:
-        return ProbeResult(
-            False, f"cannot run {probe.command[0]!r}: {getattr(error, 'strerror', None) or error}"
-        )
-    try:
-        async with asyncio.timeout(seconds):
-            _, errors = await process.communicate()
-    except TimeoutError:
-        return ProbeResult(False, f"{probe.command[0]!r} took longer than {seconds:g} s")
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # our own child, not yet reaped: its group is its own
-            await process.wait()
-    if process.returncode == 0:
+        ended = await commands.run(probe.command, env=env, cwd=spec.cwd, user=spec.user, seconds=seconds)
+    except commands.CommandError as error:
+        return ProbeResult(False, str(error))
+    if ended.code == 0:
         return ProbeResult(True)
-    said = errors.decode(errors="replace").strip()[-OUTPUT:]
+    said = ended.errors.decode(errors="replace").strip()[-OUTPUT:]
     return ProbeResult(
-        False, f"{probe.command[0]!r} exited with {process.returncode}" + (f": {said}" if said else "")
+        False, f"{probe.command[0]!r} exited with {ended.code}" + (f": {said}" if said else "")
     )
 
 
