@@ -138,6 +138,7 @@ STEP_FAILED: Final = "StepFailed"
 # assets
 ASSET_FREE: Final = "Free"
 ASSET_HELD: Final = "AssetHeld"
+WAITING_FOR_ASSET: Final = "WaitingForAsset"
 ASSET_UNKNOWN: Final = "AssetUnknown"
 ASSET_NOT_FOUND: Final = "AssetNotFound"
 HELD: Final = "Held"

@@ -17,8 +17,9 @@ def without(lacking: Sequence[AssetView]) -> tuple[str, str]:
         return reasons.ASSET_NOT_FOUND, f"asset {missing.ref} does not exist; create it, and the job goes on"
     if first.trouble:
         return reasons.ASSET_UNKNOWN, f"waits for asset {first.ref}{more}: {first.trouble}"
-    whose = f", which {first.holder} has" if first.holder else ""
-    return reasons.ASSET_HELD, f"waits for asset {first.ref}{whose}{more}"
+    if not first.holder:
+        return reasons.WAITING_FOR_ASSET, f"waits for asset {first.ref}{more}"
+    return reasons.ASSET_HELD, f"waits for asset {first.ref}, which {first.holder} has{more}"
 
 
 def report_id(uid: str, task: TaskStatus) -> str:

@@ -56,7 +56,7 @@ def _turn(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[Event]:
     before, after = find(old.conditions, "Ready"), find(new.conditions, "Ready")
     if after is None or (old.phase == new.phase and before is not None and before.reason == after.reason):
         return
-    if after.reason == reasons.IN_PROGRESS:
+    if after.reason in (reasons.IN_PROGRESS, reasons.WAITING_FOR_ASSET):
         return
     warns = new.phase is JobPhase.FAILED or after.reason in (
         reasons.TASK_FAILED,

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from mainstay.api.asset import Asset, Holder
 from mainstay.api.jobbatch import BatchPhase
-from mainstay.api.phasedjob import JobPhase, PhasedJob
+from mainstay.api.phasedjob import FINAL, JobPhase, PhasedJob
 from mainstay.core.asset.check import problems
 from mainstay.core.asset.claims import claimant
 from mainstay.core.asset.snapshot import (
@@ -42,6 +42,7 @@ _ENDS = {
     JobPhase.FAILED: HolderState.FAILED,
     JobPhase.CANCELLED: HolderState.CANCELLED,
 }
+_FINAL = frozenset(str(phase) for phase in FINAL)
 _BATCH_ENDS = {
     BatchPhase.COMPLETED: HolderState.COMPLETED,
     BatchPhase.CANCELLED: HolderState.CANCELLED,
@@ -150,12 +151,17 @@ class AssetGatherer:
             memory.gone = holder.uid
 
     async def _lives(self, key: Key, holder: Holder | None) -> bool:
-        """Whether a process may live of a holder that is gone, or of a job of it that was deleted by force."""
+        """Whether a process may live, or start, of a holder that is gone, or of a job of it that was deleted by force."""
         if holder is None:
             return False
         obj = self._known(key, holder)
         if obj is not None and (holder.kind == "PhasedJob" or not _over(obj)):
             return False  # a job that has ended saw its processes end
+        if holder.kind == "JobBatch" and any(
+            (job.get("status") or {}).get("phase") not in _FINAL
+            for job in self._jobs.children((key[0], holder.name), holder.uid)
+        ):
+            return True
         for name in await self._runtime.names():
             namespace, job, _ = task_key(name)
             part = job == holder.name if holder.kind == "PhasedJob" else job.startswith(f"{holder.name}-")
