@@ -13,11 +13,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.shell.test_shutdown import Api, operating, served, value
 
-from mainstay.api.asset import AssetState
 from mainstay.api.strategyrun import StrategyRunStatus
 from mainstay.core.unit import UnitState
 from mainstay.runtime.fake import FakeRuntime
@@ -27,7 +25,7 @@ from mainstay.runtime.fake_strategies import FakeShelf
 from mainstay.shell import endpoints
 from mainstay.shell.endpoints import Endpoints
 from mainstay.shell.kube import ApiError, Kube
-from mainstay.shell.metrics import ANSWERS, COMPENSATIONS, KINDS, OFFERS, RESULTS, Metrics
+from mainstay.shell.metrics import Metrics
 from mainstay.shell.operator import Operator
 from mainstay.shell.shutdowns import OPERATIONS
 from mainstay.shell.store import Object
@@ -84,37 +82,6 @@ def labels(of: Metrics, name: str) -> list[str]:
         seen.update(dict.fromkeys(sample.labels))
     seen.pop("le", None)
     return list(seen)
-
-
-def test_every_metric_of_an_alert_exists(bare: Operator):
-    samples = {s.name for f in bare.metrics.registry.collect() for s in f.samples} | set(
-        families(bare.metrics)
-    )
-    rule = yaml.safe_load((ROOT / "manifests/monitoring/prometheusrule.yaml").read_text())
-    rules = [one for group in rule["spec"]["groups"] for one in group["rules"] if "alert" in one]
-    assert {r["labels"]["severity"] for r in rules} == {"page", "error", "warning"}
-    for one in rules:
-        used = set(re.findall(r"\bmainstay_\w+", one["expr"]))
-        assert used, one["alert"]
-        assert used <= samples, one["alert"]
-        for label, _, wanted in re.findall(
-            r"\b(operation|status|result|kind|scope|state)(=~|!~|!=|=)\"([^\"]+)\"", one["expr"]
-        ):
-            values = {
-                "operation": OPERATIONS,
-                "result": (*RESULTS, *ANSWERS),
-                "kind": KINDS,
-                "state": (*OFFERS, *COMPENSATIONS, *map(str, AssetState)),
-            }.get(label, ("restarted", "orphaned", "cargo_recovered"))
-            assert set(wanted.split("|")) <= set(values), one["alert"]
-
-
-def test_the_three_alerts_of_the_mission_are_there():
-    rule = yaml.safe_load((ROOT / "manifests/monitoring/prometheusrule.yaml").read_text())
-    found = {r["alert"]: r["labels"]["severity"] for g in rule["spec"]["groups"] for r in g["rules"] if "alert" in r}
-    assert found["MainstayWorkerNotRestarted"] == "page"
-    assert found["MainstayLiquidationCreated"] == "warning"
-    assert found["MainstayStateWriteCutOff"] == "error"
 
 
 def test_the_names_of_the_mission_exist_from_the_start(bare: Operator):

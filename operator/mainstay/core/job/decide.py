@@ -106,7 +106,8 @@ def _onward(d: Draft) -> PhasedJobStatus:
     if lacking:
         begun = s.status.started_at is not None
         phase = JobPhase.IN_PROGRESS if begun else JobPhase.PENDING
-        return outlook(d, phase, *without(lacking), changes=changes)
+        reason, words = without(lacking)
+        return outlook(d, phase, reason, words, stalled=reason == reasons.ASSET_NOT_FOUND, changes=changes)
     return _working(d, changes)
 
 
