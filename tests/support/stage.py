@@ -47,6 +47,7 @@ from mainstay.runtime.process.tasks import ProcessTaskRuntime
 from mainstay.runtime.strategies import Shelf
 from mainstay.shell.copies import WATCHED
 from mainstay.shell.kube import (
+    ASSETS,
     BATCHES,
     CONFIG_MAPS,
     JOBS,
@@ -66,6 +67,8 @@ from mainstay.shell.operator import Operator
 Object = dict[str, Any]
 PATIENCE = 30.0
 """Seconds that anything may take on a busy machine before it counts as never."""
+OURS = (RESTARTS, STACKS, BATCHES, JOBS, ASSETS, RUNS, LIBRARIES, STRATEGIES, LEASES, POOLS)
+"""Every kind of ours, in the order in which they are taken away."""
 
 
 class Crash(BaseException):
@@ -140,7 +143,7 @@ class Client:
 
     def remove_everything(self) -> None:
         """Every object of ours in every namespace, whatever its finalizers say."""
-        for plural in (RESTARTS, STACKS, BATCHES, JOBS, RUNS, LIBRARIES, STRATEGIES, LEASES, POOLS):
+        for plural in OURS:
             for item in self.items(plural):
                 meta = item["metadata"]
                 url = path(plural, meta.get("namespace", ""), meta["name"])
@@ -404,7 +407,8 @@ class Shell:
             task.cancel()
         if tasks:
             loop.run_until_complete(asyncio.wait(tasks, timeout=PATIENCE))
-        for close in (getattr(self, name, None) for name in ("runtime", "tasks", "shelf", "stacks", "kube")):
+        opened = ("runtime", "tasks", "shelf", "stacks", "probes", "kube")
+        for close in (getattr(self, name, None) for name in opened):
             if close is not None:
                 with suppress(Exception, Crash):
                     loop.run_until_complete(close.close())
@@ -422,13 +426,14 @@ class Shell:
         self.tasks = ProcessTaskRuntime(stage.home, home_id=stage.home_id)
         self.shelf = Shelf(Path(stage.home))
         self.stacks = ProcessStacks(Path(stage.home), home_id=stage.home_id)
+        self.probes = HostProbes(str(stage.home))
         self.operator = Operator(
             self.kube,
             self.runtime,
             self.tasks,
             self.shelf,
             self.stacks,
-            HostProbes(str(stage.home)),
+            self.probes,
             home=Path(stage.home),
         )
         await asyncio.gather(
@@ -582,7 +587,7 @@ class Stage:
             await established(kube, definitions)
 
             async def listed() -> None:
-                for plural in (RUNS, JOBS, BATCHES, LIBRARIES, STRATEGIES, STACKS, RESTARTS, LEASES, POOLS):
+                for plural in OURS:
                     await kube.request("GET", path(plural))
 
             await served(listed)

@@ -1,0 +1,119 @@
+"""The worker dies right before and right after each purchase, sale and delivery, alone or with everything else.
+
+The world stops it there, "before" or "after" the line in its ledger is written; then the worker is killed, and then
+the request goes on its way, or is lost: a request of the dead may still arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.integration.assets.fleet import Fleet, Trade, bought_and, status_of
+from tests.integration.assets.yard import Yard, yard
+from tests.integration.jobs.workshop import completed, phase_is, tasks_of
+from tests.support.plane import RealPlane
+from tests.support.stage import eventually
+
+POINTS = ["before", "after"]
+SHAPES: dict[str, tuple[str, str, list[Trade]]] = {
+    "collect": ("collect", "purchase", bought_and("sale")),
+    "sell": ("sell", "sell", bought_and("sale")),
+    "acquire": ("acquire", "purchase", bought_and("delivery", "QUARTZ_SAND")),
+    "deliver": ("deliver", "deliver", bought_and("delivery", "QUARTZ_SAND")),
+    "liquidate": ("liquidate", "sell", bought_and("sale")),
+}
+"""Of each task: its name, the operation that it is stopped in, and what the ledger must have in the end."""
+
+
+@pytest.fixture(scope="module")
+def one(plane: RealPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    with yard(plane, tmp_path_factory.mktemp("workers")) as built:
+        yield built
+
+
+@pytest.fixture
+def here(one: Yard) -> Iterator[Yard]:
+    yield one
+    if one.stage.shell.dead:
+        one.stage.restart()
+    one.fleet.delete_all()
+
+
+def begun(fleet: Fleet, shape: str, ship: str) -> str:
+    """Start what leads to that task; the name of the job that has it."""
+    match shape:
+        case "collect" | "sell":
+            fleet.collect_sell(f"{shape}-{ship}", ship)
+        case "acquire" | "deliver":
+            fleet.new_factory()
+            fleet.acquire_deliver(f"{shape}-{ship}", ship)
+        case "liquidate":
+            name = f"{shape}-{ship}"
+            fleet.loaded(name, ship)
+            fleet.patch(name, state="Cancelled")
+            return f"{eventually(lambda: status_of(fleet.asset(ship)).get('compensation'), 'it')['batch']}-h0"
+    return f"{shape}-{ship}"
+
+
+def comes_to_its_end(fleet: Fleet, shape: str, ship: str, job: str) -> Any:
+    """The job is completed, the ship free, and the ledger as if nobody had ever died."""
+    obj = fleet.until(job, completed)
+    fleet.until_free(ship)
+    fleet.sold_once(ship, SHAPES[shape][2])
+    if shape in ("acquire", "deliver"):
+        delivered_once(fleet, job)
+    return obj
+
+
+def delivered_once(fleet: Fleet, job: str) -> None:
+    """The factory's asset has counted what the world has, once."""
+
+    def counted() -> bool:
+        status = status_of(fleet.asset("factory-1"))
+        return bool(status.get("delivered")) and not status.get("taken")
+
+    eventually(counted, "the report is taken in, and forgotten")
+    status = status_of(fleet.asset("factory-1"))
+    assert status["delivered"] == [{"symbol": "QUARTZ_SAND", "units": 40, "count": 1}]
+    assert [(d["job"], d["units"], d["accepted"]) for d in status["deliveries"]] == [(job, 40, True)]
+
+
+@pytest.mark.parametrize("late", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["lost", "late"])
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_worker_is_killed(here: Yard, shape: str, point: str, late: bool):
+    fleet = here.fleet
+    task, operation, _ = SHAPES[shape]
+    ship = fleet.new_ship()
+    with fleet.held(operation, point, ship, late=late):
+        job = begun(fleet, shape, ship)
+        fleet.waits(ship)
+        here.kill_worker(job, task)
+        if point == "before" and not late:
+            fleet.world.forget("hold")
+    obj = comes_to_its_end(fleet, shape, ship, job)
+    attempts = tasks_of(obj)[task]["attempt"]
+    if point == "after" and shape != "deliver":
+        assert attempts == 1, "the cargo was proof that the phase is done"
+        assert tasks_of(obj)[task]["reason"] == "AlreadyDone"
+    else:
+        assert attempts >= 2
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_everything_is_killed(here: Yard, shape: str, point: str):
+    """Operator, supervisord, fork server, shims and workers, all of them by kill -9, with a request under way."""
+    fleet = here.fleet
+    task, operation, _ = SHAPES[shape]
+    ship = fleet.new_ship()
+    with fleet.held(operation, point, ship, late=True):
+        job = begun(fleet, shape, ship)
+        fleet.waits(ship)
+        here.kill_everything()
+    here.stage.restart()
+    obj = comes_to_its_end(fleet, shape, ship, job)
+    assert tasks_of(obj)[task]["state"] in ("Completed", "Skipped")
+    assert phase_is("Completed")(obj)
