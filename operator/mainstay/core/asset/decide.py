@@ -45,7 +45,9 @@ def decide(s: AssetSnapshot) -> AssetPlan:
     d = Draft(s)
     if s.invalid is not None:
         where, what = s.invalid
-        d.tell(d.state, reasons.SPEC_INVALID, f"{where}: {what}", stalled=True)
+        stranded = d.state is AssetState.FREE and bool(d.holdings)
+        state = AssetState.HELD_ORPHANED if stranded else d.state
+        d.tell(state, reasons.SPEC_INVALID, f"{where}: {what}", stalled=True)
     else:
         take_in(d)
         _whose(d)
