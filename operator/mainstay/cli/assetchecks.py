@@ -187,14 +187,16 @@ def _odd(target: Target, assets: Sequence[Object]) -> Iterator[Told]:
 # -- jobs that wait
 
 
+def _stands(job: Object, there: Mapping[Key, Object]) -> bool:
+    """It keeps its assets, and goes no further until somebody acts."""
+    lost = any(asset is None for _, asset in missing(job, there))
+    return phase_of(job) in STANDING or lost or (wants(job) and is_stalled(job))
+
+
 def _nowhere(target: Target, jobs: Sequence[Object], there: Mapping[Key, Object]) -> Iterator[Finding]:
     """Jobs that need an asset which does not exist, also to look at."""
-    lost: list[tuple[Object, list[str]]] = []
-    for job in jobs:
-        named = (one["ref"] for one in job["spec"].get("assets") or ()) if wants(job) else ()
-        names = [name for name in dict.fromkeys(named) if (key(job)[0], name) not in there]
-        if names:
-            lost.append((job, names))
+    left = [(job, [name for name, asset in missing(job, there) if asset is None]) for job in jobs]
+    lost = [(job, names) for job, names in left if names]
     if not lost:
         return
     lines = (f"{_name(job, 'job')}: {some([f'asset/{name}' for name in names])}" for job, names in lost)
@@ -206,7 +208,7 @@ def _nowhere(target: Target, jobs: Sequence[Object], there: Mapping[Key, Object]
 
 def _behind(target: Target, jobs: Sequence[Object], there: Mapping[Key, Object]) -> Iterator[Finding]:
     """Jobs that wait behind one that stands still until somebody acts."""
-    holders = {job["metadata"]["uid"]: job for job in jobs if phase_of(job) in STANDING}
+    holders = {job["metadata"]["uid"]: job for job in jobs if _stands(job, there)}
     queues: defaultdict[Key, list[str]] = defaultdict(list)
     for job in jobs if holders else ():
         for _, asset in missing(job, there) if phase_of(job) not in STANDING else ():
@@ -215,7 +217,7 @@ def _behind(target: Target, jobs: Sequence[Object], there: Mapping[Key, Object])
     lines, ways = [], []
     for place, queue in queues.items():
         holder = holders[status_of(there[place])["holder"]["uid"]]
-        why = job_trouble(holder) if phase_of(holder) == "ActionRequired" else ""
+        why = job_trouble(holder) if phase_of(holder) != "Suspended" else ""
         line = f"{_name(there[place])}: {_name(holder, 'job')} has it and is {phase_of(holder)}: {why}"
         lines.append(f"{line.rstrip(': ')}; {some(queue, 3)} {'waits' if len(queue) == 1 else 'wait'}")
         at = _at(target, holder)

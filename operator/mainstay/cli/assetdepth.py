@@ -8,6 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from mainstay.cli.assetstate import (
+    SHARED,
     Key,
     again,
     by_key,
@@ -34,7 +35,8 @@ from mainstay.cli.assetstate import (
 from mainstay.cli.cluster import Target, everything
 from mainstay.cli.console import Rows, out, show, table
 from mainstay.cli.jobs import phase_of, status_of
-from mainstay.cli.words import age, condition, count, one_line, some
+from mainstay.cli.words import age, condition, count, moment, one_line, some
+from mainstay.core import reasons
 from mainstay.shell.kube import ASSETS, JOBS, Kube, Object
 
 WAITING_SHOWN = 50
@@ -70,6 +72,8 @@ def show_asset(target: Target, asset: Object, beside: Mapping[str, Object]) -> N
     if (spec.get("owner") or {}).get("userId"):
         facts.append(f"owner {spec['owner']['userId']}")
     out.print(Text("   ".join(facts), style="bold"))
+    if state_of(asset) == "Deleting":
+        out.print("it goes once nobody has it and it is seen to be empty")
     if words := trouble(asset):
         out.print(Text(words))
     out.print()
@@ -112,7 +116,7 @@ def _holder(asset: Object, beside: Mapping[str, Object]) -> str:
     if not holder:
         return "nobody"
     name = holder_of(asset)
-    words = f"{name}, for {age(holder['since'])}, since {holder['since']}"
+    words = f"{name}, for {age(holder['since'])}, since {moment(holder['since'])}"
     if holder["kind"] == "JobBatch":
         return f"{words} (its compensation)"
     job = beside.get(name)
@@ -206,11 +210,17 @@ def next_lines(target: Target, asset: Object, beside: Mapping[str, Object]) -> l
     place = f" -n {target.namespace}" if target.namespace != "default" else ""
     edit = f"kubectl edit asset {name}{place}"
     told = compensation_of(asset)
+    given_up = f"""kubectl patch asset {name}{place} --type=merge -p '{{"metadata":{{"finalizers":null}}}}'"""
+    leaving = [f"{given_up}   # lets it go now, with what is in it"] if state_of(asset) == "Deleting" else []
     if unseen(asset):
-        return [f"{edit}   # what is wrong with the probe itself; nothing is released until it answers"]
-    if state_of(asset) == "HeldOrphaned" and is_stalled(asset) and not emptied_now(asset):
+        return [
+            f"{edit}   # what is wrong with the probe itself; nothing is released until it answers",
+            *leaving,
+        ]
+    if status_of(asset).get("state") == "HeldOrphaned" and is_stalled(asset) and not emptied_now(asset):
         claim = f"assets: [{{name: {_claim(asset)}, ref: {name}, mode: TakeOver}}]"
-        return [_emptied_by(asset, edit, place), f"# or a job with {claim} takes it with what is in it"]
+        taken = [] if leaving else [f"# or a job with {claim} takes it with what is in it"]
+        return [_emptied_by(asset, edit, place), *taken, *leaving]
     if told and (emptied_now(asset) or told.get("failures")):
         return [target.say(f"status batch/{told['batch']}")]
     holder = beside.get(holder_of(asset))
@@ -223,10 +233,12 @@ def next_lines(target: Target, asset: Object, beside: Mapping[str, Object]) -> l
 
 def _emptied_by(asset: Object, edit: str, place: str) -> str:
     """What has a stranded asset emptied."""
+    unclaimed = condition(asset, "Ready").get("reason") == reasons.UNCLAIMED
     if template_of(asset) is None:
-        return f"{edit}   # add spec.compensation: it empties it"
+        asks = ", with unclaimed: true" if unclaimed else ""
+        return f"{edit}   # add spec.compensation{asks}: it empties it"
     holder = status_of(asset).get("holder")
-    if holder and holder["kind"] == "PhasedJob":
+    if holder and holder["kind"] == "PhasedJob" and not unclaimed:
         return f"kubectl delete pjob {holder['name']}{place}   # its compensation empties it then"
     return f"{edit}   # spec.compensation.unclaimed: true has it emptied"
 
@@ -248,11 +260,11 @@ def claims_table(job: Object, there: Mapping[str, Object]) -> Rows:
     rows: list[tuple[bool, dict[str, Any], Object | None]] = []
     for one in job["spec"].get("assets") or ():
         asset = there.get(one["ref"])
-        exclusive = one.get("mode") != "Shared"
-        rows.append((exclusive and wants(job) and not has(job, asset), one, asset))
+        waits = asset is None or (one.get("mode") != SHARED and not has(job, asset))
+        rows.append((waits and wants(job), one, asset))
     for waits, one, asset in sorted(rows, key=lambda row: (not row[0], row[1]["name"])):
         mode = one.get("mode") or "Exclusive"
-        word = "waits" if waits else "has" if has(job, asset) else "looks" if mode == "Shared" else ""
+        word = "waits" if waits else "has" if has(job, asset) else "looks" if mode == SHARED else ""
         made.add_row(
             f"asset/{one['ref']}",
             one["name"],

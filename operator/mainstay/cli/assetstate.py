@@ -95,9 +95,9 @@ def unexpected(asset: Object) -> str:
     return one_line(f"{told['reason']}: {told.get('message', '')}") if told.get("status") == "True" else ""
 
 
-def is_stalled(asset: Object) -> bool:
+def is_stalled(obj: Object) -> bool:
     """It goes no further until somebody acts."""
-    return condition(asset, "Stalled").get("status") == "True"
+    return condition(obj, "Stalled").get("status") == "True"
 
 
 def is_wrong(asset: Object) -> bool:
@@ -173,12 +173,15 @@ def wants(job: Object) -> bool:
 
 
 def missing(job: Object, assets: Mapping[Key, Object]) -> list[tuple[str, Object | None]]:
-    """Assets that it waits for: name, and the asset if there is one."""
+    """Assets that it waits for: name, and the asset if there is one; one to look at has to be there too."""
     if not wants(job):
         return []
-    namespace = job["metadata"]["namespace"]
-    found = [(one["ref"], assets.get((namespace, one["ref"]))) for one in claims(job)]
-    return [(name, asset) for name, asset in found if not has(job, asset)]
+    namespace, exclusive = job["metadata"]["namespace"], {one["ref"] for one in claims(job)}
+    names = {one["ref"] for one in job["spec"].get("assets") or ()}
+    found = [(name, assets.get((namespace, name))) for name in sorted(names)]
+    return [
+        (name, asset) for name, asset in found if asset is None or (name in exclusive and not has(job, asset))
+    ]
 
 
 def told_missing(name: str, asset: Object | None) -> str:

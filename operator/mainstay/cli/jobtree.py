@@ -134,6 +134,8 @@ def show_batch(target: Target, batch: Object, jobs: dict[str, Object]) -> None:
     """Print a batch and each of its jobs, those that need somebody first."""
     seen, meta = status_of(batch), batch["metadata"]
     facts = [f"batch/{meta['name']}", phase_of(batch), f"age {age(meta['creationTimestamp'])}"]
+    owners = meta.get("ownerReferences") or []
+    facts += [f"compensation of asset/{one['name']}" for one in owners if one["kind"] == "Asset"]
     out.print(Text("   ".join(facts), style="bold"))
     if words := condition(batch, "Ready").get("message"):
         out.print(Text(one_line(words)))

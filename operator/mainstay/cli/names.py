@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NoReturn
 
+from mainstay.cli import called
 from mainstay.cli.console import fail, misuse
 from mainstay.shell.kube import ASSETS, BATCHES, JOBS, LIBRARIES, RESTARTS, RUNS, STACKS, STRATEGIES
 
@@ -113,6 +114,7 @@ def _no_asset(name: str, bare: str, told: str) -> NoReturn:
         ),
         (f"kubectl edit asset {bare}", "changes how it is looked at, and emptied"),
     ]
+    ways = [(called.spoken(command), what) for command, what in ways]
     wide = max(len(command) for command, _ in ways)
     lines = "".join(f"\n  {command:<{wide}}   {what}" for command, what in ways)
     fail(f"{name}: nothing of an asset runs, jobs have it; this command is for {told}:{lines}")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from mainstay.api.kinds import KINDS
+from mainstay.api.kinds import JOB_BATCH, KINDS
 from mainstay.api.meta import FINALIZER as TEARDOWN
 from mainstay.api.meta import GROUP
 from mainstay.shell.kube import CONFLICTS, ApiError, Kube, core_path, path
@@ -49,6 +49,9 @@ _NAMESPACED = tuple(kind.plural for kind in KINDS if kind.scope == "Namespaced")
 _CLUSTER = tuple(kind.plural for kind in KINDS if kind.scope == "Cluster")
 _CORE = ("secrets", "configmaps")
 _NAMESPACES = "namespaces"
+_NEEDED = (*_CORE, JOB_BATCH.plural)
+"""What a teardown still needs: the last programs of an object may read their Secrets and ConfigMaps, as in a namespace
+that goes; and the compensation of an asset, the only owner of batches, empties it before it can go."""
 
 _log = logging.getLogger(__name__)
 
@@ -161,9 +164,8 @@ async def _finish(kube: Kube, owner: Item, dependents: Dependents) -> str:
         await _each(_disown(kube, item, uid) for item in mine)
         await _release(kube, owner, ORPHAN)
         return ""
-    # Its last programs may still read their Secrets and ConfigMaps, as in a namespace that goes.
     ends = owner.waits(TEARDOWN)
-    due = [item for item in mine if not item.deleting and not (ends and item.plural in _CORE)]
+    due = [item for item in mine if not item.deleting and not (ends and item.plural in _NEEDED)]
     await _each(_delete(kube, item, uid, dependents) for item in due)
     blocking = sum(
         one.get("blockOwnerDeletion") is True for item in mine for one in item.owners if one["uid"] == uid

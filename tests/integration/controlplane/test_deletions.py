@@ -196,6 +196,28 @@ async def test_what_the_last_programs_read_outlives_the_teardown(kube: Kube):
     assert await kube.get(where) is None
 
 
+async def test_a_compensation_outlives_the_teardown_of_its_asset(kube: Kube):
+    light = deletions.metadata_only(kube)
+
+    async def once() -> None:
+        await asyncio.sleep(0.2)  # the API server's memory
+        await deletions.finish(kube, light, await deletions.known(light))
+
+    ship = await make(kube, ASSET.plural, "ship", {}, finalizers=[FINALIZER])
+    await make(kube, BATCHES, "ship-c1", BATCH, ship, finalizers=[FINALIZER])
+    where, empties = path(ASSET.plural, NAMESPACE, "ship"), path(BATCHES, NAMESPACE, "ship-c1")
+    await kube.request("DELETE", where, {"propagationPolicy": "Foreground"})
+    await once()
+    assert "deletionTimestamp" not in (await kube.get(empties))["metadata"]
+
+    await kube.patch(where, {"metadata": {"finalizers": [deletions.FOREGROUND]}})
+    await once()
+    assert "deletionTimestamp" in (await kube.get(empties))["metadata"]
+    await kube.patch(empties, {"metadata": {"finalizers": None}})
+    await once()
+    assert await kube.get(where) is None
+
+
 async def test_lists_hold_metadata_only_and_are_the_servers_memory(kube: Kube):
     await library(kube)
     light = deletions.metadata_only(kube)

@@ -15,6 +15,7 @@ EVERYTHING = ("status", "--kubeconfig", "another")
 BLIND = condition("HoldingsObserved", "False", "ProbeFailed", "GET http://127.0.0.1:8090/my/ships/1: 503")
 UNSEEN = condition("Ready", "Unknown", "ProbeFailed", "nothing is released")
 STALLED = condition("Stalled", "True", "HolderCompleted", "job gone completed and left IRON_ORE 40")
+UNCLAIMED = condition("Ready", "False", "UnclaimedHoldings", "no job is known to have put that there")
 NEW = condition("Ready", "Unknown", "NotObservedYet", "looking what is in it")
 ORPHANED = condition("Ready", "False", "HeldOrphaned", "job/gone left IRON_ORE 40")
 
@@ -186,6 +187,22 @@ def test_ways_out(fleet, state, by, spec, told, way):
     assert way in said("status", "asset/s")
 
 
+@pytest.mark.parametrize(
+    ("state", "told"), [("HeldOrphaned", (UNCLAIMED, STALLED)), ("Unknown", (BLIND, UNSEEN))]
+)
+def test_one_that_is_deleted_stays_until_it_is_empty(fleet, state, told):
+    fleet.ship("s", state, None, None, *told, **iron())
+    fleet.objects[path(ASSETS, "default", "s")]["metadata"]["deletionTimestamp"] = SINCE
+    words = said("status", "asset/s")
+    assert "asset/s Deleting Ship" in words
+    assert "it goes once nobody has it and it is seen to be empty" in words
+    assert (
+        """kubectl patch asset s --type=merge -p '{"metadata":{"finalizers":null}}' # lets it go now"""
+        in words
+    )
+    assert "TakeOver" not in words
+
+
 def test_one_that_was_not_looked_at_yet_is_not_wrong(fleet):
     fleet.ship("s", "Unknown", None, None, NEW)
     told = said("status", "asset/s")
@@ -213,6 +230,14 @@ def test_a_holder_that_stands_still_or_is_gone_is_named(fleet):
     assert "this job is gone" in said("status", "asset/ship-1")
 
 
+def test_a_batch_says_which_asset_it_empties(fleet):
+    fleet.batch("s-c2", "InProgress")
+    owner = {"kind": "Asset", "name": "s", "uid": "uid-s"}
+    fleet.objects[path(BATCHES, "default", "s-c2")]["metadata"]["ownerReferences"] = [owner]
+    assert "batch/s-c2 InProgress age" in said("status", "batch/s-c2")
+    assert "compensation of asset/s" in said("status", "batch/s-c2")
+
+
 # -- a job
 
 
@@ -227,6 +252,8 @@ def test_a_job_says_what_it_has_and_what_it_waits_for(fleet):
     assert lines[1] == ["asset/ship-2", "ship2", "Exclusive", "has", "job/late", "Held"]
     assert "asset/ghost ghost Exclusive waits does not exist" in said("status", "job/early")
     assert "asset/ship-1 ship1 Shared looks job/mine" in said("status", "job/looks")
+    fleet.job("viewer", "Pending", claim("phantom", mode="Shared"))
+    assert "asset/phantom phantom Shared waits does not exist" in said("status", "job/viewer")
     assert "waits" not in said("status", "job/done").replace("waitsFor", "")
 
 

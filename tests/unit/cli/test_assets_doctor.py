@@ -180,6 +180,17 @@ def test_a_job_that_waits_behind_one_that_stands_still(fleet, phase, more, way):
     assert one.way == f"{way}; or mainstay cancel job/mine, which lets the next one in"
 
 
+def test_a_job_that_waits_behind_one_that_waits_for_nothing_that_exists(fleet):
+    told = condition("Ready", "Unknown", "AssetNotFound", "asset ghost does not exist")
+    fleet.job("mine", "Pending", claim("ship-1", "ghost"), told)
+    nowhere, behind = found(fleet)
+    assert nowhere.details == ("job/mine in namespace default: asset/ghost",)
+    assert behind.details == (
+        "asset/ship-1 in namespace default: job/mine in namespace default has it and is Pending: "
+        "AssetNotFound: asset ghost does not exist; job/late waits",
+    )
+
+
 def test_many_are_counted(fleet):
     for number in range(25):
         fleet.ship(f"s-{number}", "Unknown", None, None, BLIND)
