@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.bench import breakdown, jobs, library, scale, stacks, starts, whole
+from tests.bench import breakdown, fleet, jobs, library, scale, stacks, starts, whole
 from tests.bench.figures import Figure, say, show
 from tests.bench.installed import take_down_leftovers
 
@@ -31,6 +31,7 @@ BENCHES: dict[str, Bench] = {
     "thousand": lambda quick: scale.thousand(quick=quick, profile=profile_prefix),
     "library": lambda quick: library.measure(quick=quick),
     "stack-restart": lambda quick: stacks.stack_restart(quick=quick),
+    "fleet": lambda quick: fleet.fleet(quick=quick),
     "whole": lambda quick: whole.whole(quick=quick),
 }
 PARTS: dict[str, Bench] = {
