@@ -48,7 +48,10 @@ def cancel(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Cancel jobs and batches for good (spec.state: Cancelled): what runs is stopped, nothing can resume it."""
+    """Cancel jobs and batches for good (spec.state: Cancelled): what runs is stopped, nothing can resume it.
+
+    What is in their assets is then emptied by the compensation of each: it says of which, before it asks.
+    """
     target = target_of(home, namespace, kubeconfig, context)
     dry_run = dry(dry_run, output)
 
