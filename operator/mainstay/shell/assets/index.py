@@ -99,7 +99,8 @@ class AssetIndex:
         changed = said != self._said.get(key)
         self._file(key, named, now, carried, carries)
         for asset in {*named, *now}:
-            if (changed and (named.get(asset) or now.get(asset))) or (asset in carries - carried):
+            # what is carried is counted; what is carried no more need not be remembered
+            if (changed and (named.get(asset) or now.get(asset))) or asset in carries ^ carried:
                 self.concerned(asset)
         if now or carries:
             self._named[key], self._said[key] = (now, carries), said

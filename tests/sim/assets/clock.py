@@ -1,0 +1,70 @@
+"""The manual clock for what assets have of the shell, and looks in the background as coroutines that are driven by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from tests.sim.clock import CLOCK
+
+from mainstay.shell.assets import assets, gather, observer
+
+
+class Look:
+    """A task that goes on when it is driven, and only then."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        self.name = name
+        self.over = False
+        self.at = ""  # the step that it stands at
+        self._coroutine = coroutine
+
+    def go(self) -> None:
+        """To the next step."""
+        try:
+            self.at = str(self._coroutine.send(None))
+        except StopIteration:
+            self.over = True
+
+    def cancel(self) -> None:
+        """It never goes on; its last words are said."""
+        if not self.over:
+            self.over = True
+            self._coroutine.close()
+
+
+class Background:
+    """`asyncio` for the observer: what it begins is left to whom `looks` belongs to."""
+
+    def __init__(self) -> None:
+        self.looks: list[Look] = []
+
+    def create_task(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> Look:
+        look = Look(coroutine, name)
+        self.looks.append(look)
+        return look
+
+
+BACKGROUND = Background()
+"""A world says whose looks begin, before it lets anybody go on."""
+
+
+class Even:
+    """`random` without a jitter: when a look is due depends on nothing else."""
+
+    @staticmethod
+    def uniform(low: float, high: float) -> float:
+        return (low + high) / 2
+
+
+@contextmanager
+def manual_assets() -> Iterator[None]:
+    """Assets on the manual clock; `tests.sim.clock.manual` and `tests.sim.jobs.clock.manual_jobs` are the rest."""
+    with ExitStack() as stack:
+        for module in (assets, gather, observer):
+            stack.enter_context(patch.object(module, "time", CLOCK))
+        stack.enter_context(patch.object(observer, "asyncio", BACKGROUND))
+        stack.enter_context(patch.object(observer, "random", Even))
+        yield
