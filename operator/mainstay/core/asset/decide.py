@@ -92,7 +92,7 @@ def _left(d: Draft, holder: Holder, state: HolderState) -> None:
     if own is not None and state is HolderState.GONE and holder.kind == "PhasedJob":
         _give(d, own)  # two were told that they had it: the one that has not ended goes on
         return
-    if d.compensating():
+    if d.compensating() and not d.blocked():
         if compensate(d, state):
             _free(d)
         return
@@ -121,7 +121,7 @@ def _nobodys(d: Draft) -> None:
     if own is not None:
         _give(d, own)
         return
-    if d.compensating():
+    if d.compensating() and not d.blocked():
         compensate(
             d, HolderState.GONE
         )  # it forgot its holder in between: the batch is made and named all the same
@@ -140,7 +140,7 @@ def _nobodys(d: Draft) -> None:
         _free(d)
     elif (keen := first(one for one in d.s.claimants if one.take_over)) is not None and not d.s.deleting:
         _give(d, keen)
-    elif d.s.spec.compensation is not None and d.s.spec.compensation.unclaimed:
+    elif d.compensating() or (d.s.spec.compensation is not None and d.s.spec.compensation.unclaimed):
         compensate(d, HolderState.GONE)
     else:
         words = (
@@ -193,7 +193,7 @@ def _ended(state: HolderState) -> str:
 def _acts(d: Draft) -> AssetPlan:
     """What the claims in status authorise, and what has to be looked at."""
     s = d.s
-    if s.deleting and d.holder is None and d.state is AssetState.FREE and not d.purpose:
+    if s.deleting and d.holder is None and d.state is AssetState.FREE and not (d.purpose or d.uncounted):
         return Act(RemoveFinalizer())
     acts: list[AssetEffect] = [DeleteCompensation(name, uid) for name, uid in s.older]
     waits = list(d.timers)

@@ -43,6 +43,8 @@ class Draft:
         self.need = Need.NOTHING
         self.purpose = ""
         """What a look is needed for that nobody had yet."""
+        self.uncounted = False
+        """Tasks told what is not taken in yet: without a probe, what is in it may be something else."""
         self.timers: list[float] = []
 
     # -- reading
@@ -50,7 +52,9 @@ class Draft:
     @property
     def known(self) -> bool:
         """Whether the holdings were seen under this declaration, and the last look did not fail."""
-        return self.s.spec.holdings is None or (self.s.looked is not None and not self.s.looked.error)
+        if self.s.spec.holdings is None:
+            return not self.uncounted
+        return self.s.looked is not None and not self.s.looked.error
 
     @property
     def failing(self) -> str:
@@ -72,9 +76,18 @@ class Draft:
         """Whether a compensation is claimed that was not seen to be over."""
         return self.compensation is not None and self.compensation.ended_at is None
 
+    def blocked(self) -> bool:
+        """Whether the compensation that is claimed is not there, and can't be made as things are."""
+        c, holder = self.compensation, self.holder
+        if c is None or self.s.batch is not None or (holder is not None and holder.name == c.batch):
+            return False
+        return self.s.spec.compensation is None or self.s.problem is not None
+
     def seen(self, purpose: str) -> bool:
         """Whether the holdings are as they were seen for this very purpose; if not, it is asked for."""
-        if self.s.spec.holdings is None or (purpose in self.s.purposes and self.known):
+        if self.s.spec.holdings is None:
+            return self.known
+        if purpose in self.s.purposes and self.known:
             return True
         self.purpose = purpose
         return False

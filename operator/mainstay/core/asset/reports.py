@@ -12,16 +12,24 @@ from mainstay.api.holdings import Holding
 from mainstay.core.asset.draft import Draft
 from mainstay.core.asset.snapshot import ReportView
 
+FORGETTING_SECONDS = 1.0
+"""How often to look whether jobs have forgotten what is counted, so that there is room for more."""
+
 
 def take_in(d: Draft) -> None:
     """Count the reports that are new, in the order in which the tasks ended."""
     carried = {one.id for one in d.s.reports}
     d.taken = tuple(one for one in d.taken if one in carried)
-    if d.s.spec.accepts is not None and d.accepts is None and d.s.looked_up is None:
-        return  # whether it accepts them is known in a moment
     known = set(d.taken)
     news = sorted((one for one in d.s.reports if one.id not in known), key=lambda one: (one.ended_at, one.id))
-    for one in news[: REPORTS_MAX - len(d.taken)]:
+    if d.s.spec.accepts is not None and d.accepts is None and d.s.looked_up is None:
+        d.uncounted = bool(news)
+        return  # whether it accepts them is known in a moment
+    room = REPORTS_MAX - len(d.taken)
+    if len(news) > room:
+        d.uncounted = True
+        d.timers.append(FORGETTING_SECONDS)
+    for one in news[:room]:
         d.taken = (*d.taken, one.id)
         if d.s.spec.holdings is None and one.report.holdings is not None:
             d.holdings = tuple(h for h in sorted(one.report.holdings, key=lambda h: h.symbol) if h.units)

@@ -8,16 +8,12 @@ from typing import Any
 import pytest
 from tests.unit.core.asset.worlds import (
     BATCH,
-    EVERY,
     IRON,
     JOB,
     World,
     a_spec,
     an_asset,
-    batch_holder,
     claimant,
-    claimed,
-    failed,
     job_holder,
     refused,
 )
@@ -26,8 +22,7 @@ from mainstay.api.asset import AssetState
 from mainstay.core import plan as p
 from mainstay.core import reasons
 from mainstay.core.asset.decide import LIVES_SECONDS, PERIODIC, decide
-from mainstay.core.asset.snapshot import BatchView, HolderState, HolderView, Looked, LookedUp
-from mainstay.core.snapshot import Problem
+from mainstay.core.asset.snapshot import HolderState, HolderView, Looked, LookedUp
 
 CANCELLED = HolderView(HolderState.CANCELLED)
 ACTIVE = HolderView(HolderState.ACTIVE)
@@ -144,100 +139,6 @@ def test_processes_of_the_last_holder_are_looked_for() -> None:
     world = left(looked=Looked(holdings=()), next_look=20.0)
     world.holders[JOB] = replace(CANCELLED, lives=True)
     assert at_rest(world) == p.Wait(LIVES_SECONDS)
-
-
-# --- compensating
-
-
-def making(**fields: Any) -> World:
-    asset = an_asset(
-        holder=job_holder(), state=AssetState.HELD_ORPHANED, compensation=claimed(), holdings=IRON
-    )
-    return World(asset, {JOB: CANCELLED}, cargo=IRON, looked=Looked(holdings=IRON), next_look=20.0, **fields)
-
-
-def test_it_is_made_under_its_claim_and_never_before() -> None:
-    world = left(cargo=IRON)
-    for _ in range(10):
-        plan = world.step()
-        if isinstance(plan, p.ActAll) and p.CreateCompensation() in plan.actions:
-            break
-        assert world.made == 0
-    assert (world.made, world.holder) == (1, JOB)
-    assert world.status.compensation == claimed(started_at=world.now)
-
-
-def test_what_was_refused_is_told_and_tried_again_later() -> None:
-    problem = Problem(reasons.COMPENSATION_BLOCKED, "quota", needs_person=True, retry_seconds=4.0)
-    world = making(problem=problem)
-    assert at_rest(world) == p.Wait(4.0)
-    assert (world.status.state, world.reason("Stalled")) == (
-        AssetState.HELD_ORPHANED,
-        reasons.COMPENSATION_BLOCKED,
-    )
-    assert "quota" in world.message()
-    world.problem = replace(problem, retry_seconds=0.0)
-    assert at_rest(world) == p.ActAll((p.CreateCompensation(),))
-
-
-def test_it_is_named_once_and_not_made_again() -> None:
-    world = making(batch=BatchView(BATCH, over=False))
-    assert isinstance(world.step(), p.Write)
-    assert world.holder == BATCH
-    assert at_rest(world) == p.Wait(20.0)
-
-
-def test_one_that_is_gone_is_not_made_again_under_the_same_claim() -> None:
-    asset = an_asset(holder=batch_holder(), state=AssetState.HELD, compensation=claimed(), holdings=IRON)
-    world = World(asset, cargo=IRON)
-    world.settle()
-    assert (world.made, world.status.compensation and world.status.compensation.failures) == (0, 1)
-
-
-def test_the_backoff_doubles_to_its_cap() -> None:
-    waits = []
-    asset = an_asset(
-        a_spec(initialBackoffSeconds=10, maxBackoffSeconds=60), holder=job_holder(), state=AssetState.HELD
-    )
-    world = World(asset, {JOB: CANCELLED}, cargo=IRON)
-    for attempt in range(1, 6):
-        world.settle()
-        assert world.made == attempt
-        assert world.batch is not None
-        world.holders[world.holder] = HolderView(HolderState.FAILED)
-        world.batch = None
-        world.settle()
-        c = world.status.compensation
-        assert c is not None
-        assert c.retry_at is not None
-        assert (c.attempt, c.failures, c.cause) == (attempt, attempt, "HolderCancelled")
-        waits.append((c.retry_at - world.now).total_seconds())
-        world.wait(waits[-1])
-    assert waits == [10, 20, 40, 60, 60]
-
-
-def test_earlier_ones_that_are_over_are_deleted() -> None:
-    world = World(
-        an_asset(holder=job_holder()), {JOB: ACTIVE}, looked=Looked(holdings=()), next_look=float(EVERY)
-    )
-    plan = at_rest(world, older=(("b-1", "u1"), ("b-2", "u2")))
-    assert plan == p.ActAll((p.DeleteCompensation("b-1", "u1"), p.DeleteCompensation("b-2", "u2")))
-
-
-def test_after_it_is_empty_the_next_one_is_the_first_of_its_row() -> None:
-    """Another holder, another cause: failures of earlier rows are history, the attempt is not."""
-    asset = an_asset(
-        holder=job_holder(), state=AssetState.HELD, compensation=failed(3).model_copy(update={"failures": 0})
-    )
-    world = World(asset, {JOB: HolderView(HolderState.FAILED)}, cargo=IRON)
-    world.step()
-    while world.status.compensation is not None and world.status.compensation.attempt == 1:
-        world.wait(20.0)
-        world.step()
-        world.step()
-    c = world.status.compensation
-    assert c is not None
-    assert (c.attempt, c.cause, c.failures) == (2, "HolderFailed", 0)
 
 
 # --- a declaration with a mistake
