@@ -23,6 +23,8 @@ REPORTS_MAX = 200
 """Reports whose job has not been told yet that they were taken in."""
 ASSET_UID_LABEL = "mainstay.dev/asset-uid"
 """Label of a compensation: the uid of the asset that it empties."""
+ASSET_ANNOTATION = "mainstay.dev/asset"
+"""Annotation of a compensation: the asset's name, which may be too long for a label."""
 
 
 class AssetState(StrEnum):

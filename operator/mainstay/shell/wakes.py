@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from mainstay.api.asset import ASSET_ANNOTATION
 from mainstay.api.phasedjob import FINAL
 from mainstay.api.stackrestart import OVER
 from mainstay.api.strategy import DEFAULT_LIBRARY
@@ -153,9 +154,8 @@ class Wakes:
         if not self.awake:
             return
         namespace, name = key_of(batch)
-        for owner in batch["metadata"].get("ownerReferences") or ():
-            if owner.get("kind") == "Asset":
-                self._queue.add(("asset", namespace, owner["name"]))
+        if asset := (batch["metadata"].get("annotations") or {}).get(ASSET_ANNOTATION):
+            self._queue.add(("asset", namespace, asset))
         if deleted:
             for job in self._index.children((namespace, name), batch["metadata"]["uid"]):
                 self._queue.add(("job", *key_of(job)))

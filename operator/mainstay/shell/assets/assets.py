@@ -7,7 +7,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from mainstay.api.asset import ASSET_UID_LABEL, Asset, AssetStatus
+from mainstay.api.asset import ASSET_ANNOTATION, ASSET_UID_LABEL, Asset, AssetStatus
 from mainstay.api.meta import API_VERSION
 from mainstay.core import reasons
 from mainstay.core.asset.check import CLAIM, claiming
@@ -28,7 +28,7 @@ from mainstay.core.plan import (
 )
 from mainstay.core.snapshot import Problem
 from mainstay.runtime.base import TaskRuntime
-from mainstay.shell.assets.gather import AssetGatherer, AssetMemory
+from mainstay.shell.assets.gather import AssetGatherer, AssetMemory, empties
 from mainstay.shell.assets.index import AssetIndex
 from mainstay.shell.assets.observer import Observer
 from mainstay.shell.copies import Take
@@ -132,7 +132,7 @@ class AssetReconciler(Reconciler[AssetSnapshot, AssetStatus, AssetMemory]):
             words = error.message
             if error.code == HTTPStatus.CONFLICT:
                 existing = await self._kube.get(path(BATCHES, key[0], name))
-            if existing is None or not _owned(existing, asset):
+            if existing is None or not empties(existing, asset):
                 problem = Problem(reasons.COMPENSATION_BLOCKED, words, needs_person=True, retry_seconds=0.0)
                 memory.problem = (problem, time.monotonic() + REFUSED_SECONDS)
                 return
@@ -161,26 +161,29 @@ def compensation_of(asset: Asset) -> Object:
     body: dict[str, Any] = {"parallelism": spec.parallelism, "template": shape, "jobs": jobs}
     if asset.spec.owner is not None:
         body["owner"] = asset.spec.owner.wire()
-    return {
-        "metadata": {
-            "name": c.batch,
-            "namespace": meta.namespace,
-            "labels": {ASSET_UID_LABEL: meta.uid},
-            "ownerReferences": [
-                {
-                    "apiVersion": API_VERSION,
-                    "kind": "Asset",
-                    "name": meta.name,
-                    "uid": meta.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
-        },
-        "spec": body,
+    labels, annotations = {ASSET_UID_LABEL: meta.uid}, {ASSET_ANNOTATION: meta.name}
+    made: Object = {
+        "name": c.batch,
+        "namespace": meta.namespace,
+        "labels": labels,
+        "annotations": annotations,
     }
+    if meta.deletion_timestamp is None:
+        made["ownerReferences"] = [_owner(asset)]
+    return {"metadata": made, "spec": body}
 
 
-def _owned(batch: Object, asset: Asset) -> bool:
-    owners = batch["metadata"].get("ownerReferences") or ()
-    return asset.metadata.uid in (owner.get("uid") for owner in owners)
+def _owner(asset: Asset) -> Object:
+    """What shows the batch below its asset.
+
+    Not while the asset is being deleted: with `--cascade=foreground`, as GitOps tools delete, the cluster's garbage
+    collector would delete each compensation that the asset's own end waits for.
+    """
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Asset",
+        "name": asset.metadata.name,
+        "uid": asset.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
-from mainstay.api.asset import Asset, Holder
+from mainstay.api.asset import ASSET_UID_LABEL, Asset, Holder
 from mainstay.api.jobbatch import BatchPhase
 from mainstay.api.phasedjob import FINAL, JobPhase, PhasedJob
 from mainstay.core.asset.check import problems
@@ -236,8 +236,7 @@ class AssetGatherer:
 
     def _ours(self, key: Key, asset: Asset, name: str) -> Object | None:
         obj = self._jobs.batches.objects.get((key[0], name))
-        owners = (obj["metadata"].get("ownerReferences") or ()) if obj else ()
-        return obj if asset.metadata.uid in (owner.get("uid") for owner in owners) else None
+        return obj if obj is not None and empties(obj, asset) else None
 
     def _older(self, key: Key, asset: Asset) -> tuple[tuple[str, str], ...]:
         """Earlier compensations that are over: the last one alone is kept, to be read."""
@@ -252,6 +251,11 @@ class AssetGatherer:
             if holder is None or holder.uid != obj["metadata"]["uid"]:
                 found.append((obj["metadata"]["name"], obj["metadata"]["uid"]))
         return tuple(found)
+
+
+def empties(batch: Object, asset: Asset) -> bool:
+    """Whether the batch was made to empty this very asset."""
+    return (batch["metadata"].get("labels") or {}).get(ASSET_UID_LABEL) == asset.metadata.uid
 
 
 def _over(batch: Object) -> bool:
