@@ -247,6 +247,12 @@ PHASED_JOB = Kind(
         OWNER,
         final("status.phase", FINAL, "a job that was Completed, Failed or Cancelled stays so"),
         final("spec.state", ("Cancelled",), "a cancelled job stays cancelled; create another one"),
+        Rule(  # taken in the order of their names: one that is added later could close a circle of jobs that wait
+            "(has(self.spec.assets) ? self.spec.assets : []) =="
+            " (has(oldSelf.spec.assets) ? oldSelf.spec.assets : [])",
+            "spec.assets can't be changed; create another job",
+            ".spec.assets",
+        ),
         never_lower("status.resumes"),
     ),
     selectable=(".spec.owner.userId", ".spec.state", ".status.phase"),

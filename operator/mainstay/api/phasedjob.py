@@ -209,7 +209,7 @@ class JobTemplate(Model):
     assets: Annotated[list[AssetClaim], Field(max_length=CLAIMS_MAX)] = Field(
         [],
         description="Assets it needs. It begins when all are its own, taken in the order of their names and kept while it "
-        "waits for the rest; it loses them when it has ended and they are seen to be empty. Default: none.",
+        "waits for the rest; it loses them when it has ended and they are seen to be empty. Can't be changed in a job. Default: none.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
 

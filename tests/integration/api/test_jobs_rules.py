@@ -122,3 +122,23 @@ def test_status_is_no_way_round_the_spec(api: Api) -> None:
 def test_the_names_the_api_knows(api: Api) -> None:
     api.create(job(action("ask", title="t" * 253)), dry=True).ok()
     api.create(job(*(step(f"s{n}") for n in range(32))), dry=True).ok()
+
+
+SHIP = {"name": "ship", "ref": "ship-1"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [[{**SHIP, "ref": "ship-2"}], [{**SHIP, "mode": "Shared"}], [SHIP, {"name": "b", "ref": "a"}], [], None],
+    ids=["another", "shared", "one more", "none", "removed"],
+)
+def test_assets_of_a_job_stay(api: Api, changed: Any) -> None:
+    api.create(job(assets=[SHIP])).ok()
+    api.patch(JOB, "j", {"spec": {"assets": changed}}).refuses("spec.assets", "can't be changed")
+    api.patch(JOB, "j", {"spec": {"state": "Suspended"}}).ok()
+
+
+def test_assets_are_not_added_to_a_job(api: Api) -> None:
+    api.create(job()).ok()
+    api.patch(JOB, "j", {"spec": {"assets": [SHIP]}}).refuses("spec.assets", "can't be changed")
+    api.patch(JOB, "j", {"spec": {"assets": []}}).ok()
