@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from mainstay.api.asset import DELIVERIES_SHOWN, REPORTS_MAX, TOTALS_MAX, Delivered, Delivery
 from mainstay.api.holdings import Holding
 from mainstay.core.asset.draft import Draft
+from mainstay.core.asset.observation import UNITS_MAX
 from mainstay.core.asset.snapshot import ReportView
 
 FORGETTING_SECONDS = 1.0
@@ -32,9 +33,17 @@ def take_in(d: Draft) -> None:
     for one in news[:room]:
         d.taken = (*d.taken, one.id)
         if d.s.spec.holdings is None and one.report.holdings is not None:
-            d.holdings = tuple(h for h in sorted(one.report.holdings, key=lambda h: h.symbol) if h.units)
+            d.holdings = _merged(one.report.holdings)
         for delivered in one.report.deliveries:
             _deliver(d, one, delivered)
+
+
+def _merged(told: Iterable[Holding]) -> tuple[Holding, ...]:
+    """By symbol, each once, as it is read from a probe; a sum beyond what can be told is the most that can."""
+    totals: dict[str, int] = {}
+    for one in told:
+        totals[one.symbol] = min(totals.get(one.symbol, 0) + one.units, UNITS_MAX)
+    return tuple(Holding(symbol=symbol, units=units) for symbol, units in sorted(totals.items()) if units)
 
 
 def _deliver(d: Draft, by: ReportView, what: Holding) -> None:
@@ -54,7 +63,8 @@ def _added(totals: Iterable[Delivered], what: Holding) -> tuple[Delivered, ...]:
     by_symbol = {one.symbol: one for one in totals}
     symbol = what.symbol if what.symbol in by_symbol or len(by_symbol) < TOTALS_MAX - 1 else OTHERS
     old = by_symbol.get(symbol) or Delivered(symbol=symbol, units=0, count=0)
-    by_symbol[symbol] = Delivered(symbol=symbol, units=old.units + what.units, count=old.count + 1)
+    units = min(old.units + what.units, UNITS_MAX)
+    by_symbol[symbol] = Delivered(symbol=symbol, units=units, count=old.count + 1)
     return tuple(by_symbol[name] for name in sorted(by_symbol))
 
 

@@ -92,6 +92,23 @@ def test_holdings_are_what_is_told_last_without_zeros_by_symbol() -> None:
     assert (world.status.holdings, world.status.holdings_changed_at) == (holdings(A=2, B=1), NOW)
 
 
+def test_a_symbol_that_is_told_twice_is_told_once() -> None:
+    """The API server takes a list by symbol: two of one would be refused, for ever."""
+    told = [{"symbol": "A", "units": 1}, {"symbol": "B", "units": 0}, {"symbol": "A", "units": 2}]
+    world = a_world(report(1, holdings=told))
+    world.settle()
+    assert world.status.holdings == holdings(A=3)
+
+
+def test_more_than_can_be_counted_is_the_most_that_can() -> None:
+    """Whatever a task says, the asset goes on."""
+    most = [{"symbol": "A", "units": 2**53}] * 2
+    world = a_world(report(1, holdings=most, deliveries=most))
+    world.settle()
+    assert world.status.holdings == holdings(A=2**53)
+    assert totals(world.status) == {"A": (2**53, 2)}
+
+
 def test_a_probe_knows_better_than_what_tasks_say_is_in_it() -> None:
     world = a_world(
         report(1, holdings=[{"symbol": "X", "units": 9}], deliveries=[{"symbol": "X", "units": 1}]),
