@@ -1,0 +1,205 @@
+"""Expressions over assets: true only of a look that was made for that very moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.core.job.asset_worlds import FULL, IRON, AssetWorld, phase, ship, spec
+
+from mainstay.api.phasedjob import JobPhase
+from mainstay.core import plan as p
+from mainstay.core import reasons
+from mainstay.core.job.draft import Draft
+
+BUY = phase("buy", "buy", completeWhen=FULL)
+
+
+def test_a_phase_begins_after_the_look_and_not_before() -> None:
+    world = AssetWorld.made(spec(BUY))
+    world.settle()
+    assert (world.executed, world.states()) == ([], {"buy": "Pending"})
+    assert [refs for refs, _ in world.asked] == [("ship-1",)]
+    world.settle()
+    assert len(world.asked) == 1  # it is under way
+    world.answer()
+    world.settle()
+    assert world.executed == [("buy", 1)]
+    assert len(world.asked) == 1
+
+
+def test_what_is_there_already_is_not_bought() -> None:
+    world = AssetWorld.made(spec(BUY, phase("sail", "sail")))
+    world.settle()
+    world.answer(IRON)
+    world.settle()
+    assert world.states() == {"buy": "Skipped", "sail": "Starting"}
+    assert world.executed == [("sail", 1)]
+    assert world.reasons()["buy"] == reasons.ALREADY_DONE
+
+
+@pytest.mark.parametrize("bought", [True, False])
+def test_a_purchase_whose_end_was_not_seen(bought: bool) -> None:
+    """Killed between its purchase and its exit code: what the ship has now decides, not what it had."""
+    world = AssetWorld.made(spec(BUY))
+    world.settle()
+    world.answer()
+    world.settle()
+    world.lose("buy")
+    world.settle()
+    assert world.executed == [("buy", 1)]
+    assert len({purpose for _, purpose in world.asked}) == 2
+    world.answer(IRON if bought else ())
+    world.settle()
+    assert world.executed == ([("buy", 1)] if bought else [("buy", 1), ("buy", 2)])
+    assert (world.job.status.phase is JobPhase.COMPLETED) is bought
+
+
+def test_a_look_that_was_asked_before_a_task_ended_is_too_old() -> None:
+    """It began while the first phase was at work; the second is not judged by it."""
+    world = AssetWorld.made(spec(phase("sell", "sell"), BUY))
+    world.settle()
+    early = f"early:{world.job.metadata.uid}"
+    world.change("ship", purposes=frozenset({early}), holdings=IRON)
+    world.end("sell")
+    world.settle()
+    assert world.executed == [("sell", 1)]
+    assert world.states()["buy"] == "Pending"
+    assert len(world.asked) == 1
+    world.answer()
+    world.settle()
+    assert world.executed == [("sell", 1), ("buy", 1)]
+
+
+def test_every_claim_and_every_end_is_another_purpose() -> None:
+    world = AssetWorld.made(
+        spec(
+            phase(
+                "p",
+                "a",
+                {"name": "b", "program": {"command": ["b"]}, "retries": 1, "initialBackoffSeconds": 0},
+            ),
+            BUY,
+        )
+    )
+    seen = []
+
+    def note() -> None:
+        seen.append(Draft(world.snapshot()).purpose())
+
+    note()
+    world.settle()
+    note()
+    world.end("a")
+    world.step()
+    world.wait(5)
+    world.settle()
+    note()
+    world.end("b", 1)
+    world.settle()
+    note()
+    world.end("b")
+    world.wait(5)
+    world.settle()
+    note()
+    assert len(set(seen)) == len(seen), seen
+
+
+def test_a_task_that_completed_is_told_while_the_probe_fails() -> None:
+    world = AssetWorld.made(spec(phase("sell", "sell"), BUY))
+    world.settle()
+    world.end("sell", outputs={"sold": 40})
+    world.settle()
+    world.fails()
+    plan = world.settle()
+    assert world.states() == {"sell": "Completed", "buy": "Pending"}
+    assert world.job.status.context == {"sell": {"sold": 40}}
+    assert world.condition()[1] == reasons.ASSET_UNKNOWN
+    assert "asset ship-1 can't be looked at: no answer" in world.message()
+    assert plan.seconds == 4.0
+    asked = len(world.asked)
+    world.change("ship", next_look_seconds=0.0)
+    world.settle()
+    assert len(world.asked) == asked + 1
+    world.answer()
+    world.settle()
+    assert world.executed == [("sell", 1), ("buy", 1)]
+
+
+def test_when_of_a_task_waits_for_the_look_and_others_do_not() -> None:
+    sail = {"name": "sail", "program": {"command": ["sail"]}, "when": FULL}
+    world = AssetWorld.made(spec(phase("p", "log", sail)))
+    world.settle()
+    assert world.executed == [("log", 1)]
+    world.answer(IRON)  # asked before `log` was claimed, or after: only the latter counts
+    world.settle()
+    world.settle()
+    if world.states()["sail"] == "Pending":
+        world.answer(IRON)
+        world.settle()
+    assert ("sail", 1) in world.executed
+
+
+@pytest.mark.parametrize(("holdings", "state"), [(IRON, "Running"), ((), "Skipped")])
+def test_when_of_a_step(holdings: Any, state: str) -> None:
+    made = spec(phase("p", "sail"))
+    made["steps"][0]["when"] = FULL
+    world = AssetWorld.made(made)
+    world.settle()
+    assert world.executed == []
+    world.answer(holdings)
+    world.settle()
+    assert world.executed == ([("sail", 1)] if state == "Running" else [])
+    if state == "Skipped":
+        assert world.states() == {"sail": "Skipped"}
+
+
+def test_only_the_assets_that_are_named_are_looked_at() -> None:
+    assets = [{"name": name, "ref": f"{name}-1"} for name in ("a", "b", "c")]
+    world = AssetWorld.made(spec(phase("p", "t", completeWhen="assets.b.holdings.size() > 0"), assets=assets))
+    world.views = {name: ship(ref=f"{name}-1") for name in ("a", "b", "c")}
+    world.settle()
+    assert [refs for refs, _ in world.asked] == [("b-1",)]
+    other = AssetWorld.made(spec(phase("p", "t", completeWhen="size(assets) > 5"), assets=assets))
+    other.views = dict(world.views) | {"b": ship(ref="b-1")}
+    other.settle()
+    assert [refs for refs, _ in other.asked] == [("a-1", "b-1", "c-1")]
+
+
+def test_one_without_a_probe_is_what_tasks_told_of_it() -> None:
+    world = AssetWorld.made(spec(BUY))
+    world.change("ship", probed=False, holdings=IRON)
+    world.settle()
+    assert world.asked == []
+    assert world.job.status.phase is JobPhase.COMPLETED
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["assets.ship.state == 'Held'", "'FUEL' in assets.factory.accepts", "assets.factory.ref == 'factory-1'"],
+)
+def test_what_expressions_see(expression: str) -> None:
+    world = AssetWorld.made(spec(phase("p", "t", completeWhen=expression)))
+    world.change("factory", accepts=("FUEL",))
+    world.settle()
+    if world.asked:
+        world.answer()
+        world.settle()
+    assert world.job.status.phase is JobPhase.COMPLETED
+
+
+def test_a_job_without_expressions_over_assets_asks_nothing() -> None:
+    world = AssetWorld.made(spec(phase("p", "t", completeWhen="inputs.done == true"), inputs={"done": False}))
+    world.settle()
+    assert world.asked == []
+    assert world.executed == [("t", 1)]
+
+
+def test_a_look_lost_with_the_operator_is_asked_again() -> None:
+    world = AssetWorld.made(spec(BUY))
+    world.settle()
+    world.change("ship", asking=frozenset())
+    world.settle()
+    assert len(world.asked) == 2
+    assert world.asked[0] == world.asked[1]
+    assert isinstance(world.plans[-1], p.Wait)
