@@ -131,7 +131,7 @@ class FleetLife(Life):
                 died
             )
         if stage != "load":
-            assert self.fleet.world.cargo(self.first) == self.fleet.world.cargo(self.second) == {}, died
+            assert self.fleet.cargo(self.first) == self.fleet.cargo(self.second) == {}, died
 
     @staticmethod
     def _liquidations(seen: Objects) -> list[Object]:

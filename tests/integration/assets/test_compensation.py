@@ -105,7 +105,7 @@ def test_a_job_that_waits_for_a_person_keeps_its_ship(fleet: Fleet):
     uid = fleet.create("waits", spec)["metadata"]["uid"]
     fleet.until("waits", phase_is("ActionRequired", "TaskFailed"))
     fleet.stays(ship, lambda o: says("Held")(o) and status_of(o)["holder"]["uid"] == uid)
-    assert fleet.world.cargo(ship) == {"IRON_ORE": 40}
+    assert fleet.cargo(ship) == {"IRON_ORE": 40}
     assert fleet.batches() == []
 
 
@@ -120,7 +120,7 @@ def test_a_suspended_job_keeps_its_ship_and_goes_on(here: Yard):
     here.stage.restart()
     fleet.until("pauses", phase_is("Suspended"))
     fleet.stays(ship, lambda o: says("Held")(o) and held_by("pauses")(o))
-    assert (fleet.world.cargo(ship), fleet.batches()) == ({"IRON_ORE": 40}, [])
+    assert (fleet.cargo(ship), fleet.batches()) == ({"IRON_ORE": 40}, [])
     fleet.patch("pauses", state="Running")
     fleet.until("pauses", phase_is("Completed"))
     fleet.until_free(ship)
