@@ -48,6 +48,18 @@ LAZY_SECONDS = 1.0
 CLOCK_SECONDS = 0.001
 """What `now` of a snapshot is rounded to: a shorter wait is none."""
 
+_QUIET: dict[str, Any] = {"steps": (), "context": {}, "progress": "", "conditions": ()}
+"""What a completion that lets nothing start changes in a status, apart from its task."""
+_BEGUN: dict[str, Any] = {
+    "phase": None,
+    "assets": (),
+    "started_at": None,
+    "current_step": None,
+    "current_phase": None,
+    "last_completed_phase": None,
+}
+"""What changes besides when assets were got, or a phase is done, and nothing has started yet."""
+
 TELL_SECONDS = 2.0
 """How often to look whether assets have taken in what tasks of a deleted job told of them."""
 
@@ -236,21 +248,30 @@ def _settle(d: Draft, status: PhasedJobStatus, *, teardown: bool = False) -> Job
 
 
 def _lazy(d: Draft, status: PhasedJobStatus) -> float | None:
-    """Seconds for which a write may wait that tells of completions only, while other tasks run."""
-    if not d.ended or not any(d.live()):
+    """Seconds for which a write may wait that tells of completions only, or that the job has got its assets.
+
+    While other tasks run; or while it is looked what is in an asset, for what starts then is told in the same write.
+    """
+    looks = _is_looking(d, status)
+    if looks:
+        left = LAZY_SECONDS - max(d.s.assets[name].asking_seconds for name in d.unseen)
+    elif d.ended and any(d.live()):
+        age = d.s.now.timestamp() - min(d.ended.values())
+        left = LAZY_SECONDS - abs(age)  # a clock that was set back delays nothing
+    else:
         return None
-    before = {t.name: t for t in d.s.status.tasks()}
-    quiet = {
-        "steps": (), "context": {}, "progress": "", "conditions": (),
-    }  # fmt: skip
+    quiet = _QUIET | (_BEGUN if looks else {})
     if status.model_copy(update=quiet) != d.s.status.model_copy(update=quiet):
         return None
+    before = {t.name: t for t in d.s.status.tasks()}
     changed = {name for name, t in d.tasks.items() if t != before.get(name)}
-    if changed - d.ended.keys():
-        return None
-    age = abs(d.s.now.timestamp() - min(d.ended.values()))  # a clock that was set back delays nothing
-    left = LAZY_SECONDS - age
-    return left if left >= CLOCK_SECONDS else None
+    return None if changed - d.ended.keys() or left < CLOCK_SECONDS else left
+
+
+def _is_looking(d: Draft, status: PhasedJobStatus) -> bool:
+    """Whether what comes next is known as soon as somebody has looked, which is any moment."""
+    fails = any(d.s.assets[name].error for name in d.unseen)
+    return bool(d.unseen) and not fails and status.phase is JobPhase.IN_PROGRESS
 
 
 def _acts(d: Draft, wait: Wait) -> JobPlan:

@@ -34,6 +34,7 @@ class AssetView:
     probed: bool = False  # it has a probe, so that holdings are true only as seen for a purpose
     purposes: frozenset[str] = frozenset()  # what they were seen for, not too long ago
     asking: frozenset[str] = frozenset()  # what questions under way are asked for
+    asking_seconds: float = 0.0  # since the question under way was asked
     error: str = ""  # why the last question failed
     next_look_seconds: float = 0.0  # until a failed one may be repeated
     taken: frozenset[str] = frozenset()  # reports that it has counted

@@ -48,6 +48,7 @@ class Sight:
     asking: dict[str, WorkKey] = field(default_factory=dict)
     every: float = 0.0  # seconds until the next look, drawn after each
     task: asyncio.Task[None] | None = None
+    began: float = 0.0  # when it did
     # the same of what it accepts
     accepts_probe: str = ""
     looked_up: LookedUp | None = None
@@ -94,6 +95,11 @@ class Observer:
     def asking(sight: Sight) -> frozenset[str]:
         """Purposes for which a question is under way, or about to be."""
         return frozenset((*sight.wanted, *sight.asking))
+
+    @staticmethod
+    def asking_seconds(sight: Sight) -> float:
+        """For how long the question under way is; 0 while none is."""
+        return 0.0 if sight.task is None else time.monotonic() - sight.began
 
     @staticmethod
     def next_look(sight: Sight) -> float:
@@ -151,6 +157,7 @@ class Observer:
 
     def _begin(self, key: Key, sight: Sight) -> None:
         sight.asking, sight.wanted = sight.wanted, {}
+        sight.began = time.monotonic()
         sight.task = asyncio.create_task(self._looking(key, sight), name=f"look {key}")
 
     async def _looking(self, key: Key, sight: Sight) -> None:

@@ -53,6 +53,7 @@ class AssetViews:
             if looked is not None and not looked.error
             else frozenset(),
             asking=self._observer.asking(sight),
+            asking_seconds=self._observer.asking_seconds(sight),
             error=looked.error if looked is not None else "",
             next_look_seconds=self._observer.next_look(sight),
             taken=frozenset(status.taken),
