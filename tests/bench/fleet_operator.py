@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import cProfile
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partialmethod
@@ -55,7 +56,7 @@ if __name__ == "__main__":
     Operator.__init__ = partialmethod(Operator.__init__, tasks_at_once=limit)  # type: ignore[assignment]
     sys.argv = ["mainstay", *sys.argv[3:]]
     if profile:
-        profiler = cProfile.Profile()
+        profiler = cProfile.Profile(time.process_time)
         try:
             profiler.runcall(main)
         finally:
