@@ -1,0 +1,315 @@
+"""What is gathered about an asset: what became of its holder is known, or asked for, and never guessed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from tests.unit.shell.assets.houses import KEY, NOW, STEPS, URL, Clock, House, Server
+
+from mainstay.api.asset import ASSET_UID_LABEL
+from mainstay.core.asset.snapshot import AssetSnapshot, HolderState, HolderView
+from mainstay.core.names import compensation_name, task_unit
+from mainstay.core.snapshot import Problem
+from mainstay.core.unit import UnitSpec
+from mainstay.runtime.fake_tasks import FakeTaskRuntime
+from mainstay.shell.assets.gather import AssetGatherer, AssetMemory
+from mainstay.shell.jobs.index import JobIndex
+from mainstay.shell.kube import BATCHES, JOBS, ApiUnavailableError, path
+from mainstay.shell.store import Object
+
+HOLDER = {"kind": "PhasedJob", "name": "haul", "uid": "j1", "since": NOW}
+NAME = compensation_name("ship-1", "u1", 1)
+COMPENSATION = {"batch": NAME, "attempt": 1, "startedAt": NOW}
+BATCH_HOLDER = {"kind": "JobBatch", "name": NAME, "uid": "b1", "since": NOW}
+HAUL = path(JOBS, "d", "haul")
+
+
+@dataclass
+class Place:
+    """A gatherer, and all that it reads."""
+
+    house: House
+    jobs: JobIndex = field(default_factory=JobIndex)
+    runtime: FakeTaskRuntime = field(default_factory=FakeTaskRuntime)
+    memory: AssetMemory = field(default_factory=AssetMemory)
+
+    def __post_init__(self) -> None:
+        self.jobs.assets = self.house.index
+        server: Any = self.house.server
+        self.gatherer = AssetGatherer(
+            self.house.index, self.jobs, server, self.runtime, self.house.observer, self.take
+        )
+
+    @property
+    def server(self) -> Server:
+        return self.house.server
+
+    def take(self, plural: str, gone: bool, obj: Object) -> None:
+        assert not gone
+        (self.jobs.put_job if plural == JOBS else self.jobs.batches.put)(obj)
+
+    def asset(self, **status: Any) -> None:
+        self.house.version += 1
+        meta = {"name": "ship-1", "namespace": "d", "uid": "u1", "resourceVersion": str(self.house.version)}
+        spec = {"holdings": {"probe": {"http": {"url": URL}}}}
+        self.house.index.put({"metadata": meta, "spec": spec, "status": status})
+
+    async def look(self) -> AssetSnapshot:
+        found = await self.gatherer.snapshot(KEY, self.memory)
+        assert found is not None
+        return found
+
+    async def runs(self, job: str, *, owner: str, namespace: str = "d") -> str:
+        name = task_unit(namespace, job, "t")
+        await self.runtime.start(UnitSpec(name=name, owner_uid=owner, attempt=1, argv=("t",)))
+        return name
+
+
+def a_job(
+    phase: str | None, *, uid: str = "j1", name: str = "haul", version: int = 5, **fields: Any
+) -> Object:
+    meta = {
+        "name": name,
+        "namespace": "d",
+        "uid": uid,
+        "resourceVersion": str(version),
+        "creationTimestamp": NOW,
+    }
+    spec = {"steps": STEPS, "assets": [{"name": "ship", "ref": "ship-1"}]}
+    return {"metadata": {**meta, **fields}, "spec": spec, "status": {"phase": phase} if phase else {}}
+
+
+def a_batch(
+    phase: str | None, *, uid: str = "b1", name: str = NAME, owner: str = "u1", **status: Any
+) -> Object:
+    meta = {
+        "name": name,
+        "namespace": "d",
+        "uid": uid,
+        "resourceVersion": "5",
+        "labels": {ASSET_UID_LABEL: owner},
+    }
+    spec = {"template": {"steps": STEPS}, "jobs": [{"name": "h0"}]}
+    return {"metadata": meta, "spec": spec, "status": {**({"phase": phase} if phase else {}), **status}}
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Place:
+    modules = ("mainstay.shell.assets.observer", "mainstay.shell.assets.gather")
+    return Place(House(Clock.of(monkeypatch, *modules)))
+
+
+@pytest.mark.parametrize(
+    ("phase", "state"),
+    [
+        (None, HolderState.ACTIVE),
+        ("Pending", HolderState.ACTIVE),
+        ("InProgress", HolderState.ACTIVE),
+        ("ActionRequired", HolderState.ACTIVE),
+        ("Suspended", HolderState.ACTIVE),
+        ("Completed", HolderState.COMPLETED),
+        ("Failed", HolderState.FAILED),
+        ("Cancelled", HolderState.CANCELLED),
+    ],
+)
+async def test_a_job_as_our_copy_knows_it(place: Place, phase: str | None, state: HolderState) -> None:
+    place.asset(holder=HOLDER)
+    place.take(JOBS, False, a_job(phase))
+    await place.runs("haul", owner="j1")
+    assert (await place.look()).holder == HolderView(state)
+    assert place.server.asked == []
+
+
+async def test_one_that_our_copy_lacks_is_asked_for(place: Place) -> None:
+    place.asset(holder=HOLDER)
+    place.server.objects[HAUL] = a_job("InProgress")
+    assert (await place.look()).holder == HolderView(HolderState.ACTIVE)
+    assert place.server.asked == [HAUL]
+    await place.look()
+    assert place.server.asked == [HAUL]
+
+
+@pytest.mark.parametrize("instead", [None, a_job("InProgress", uid="j2")])
+async def test_it_is_gone_when_the_api_server_says_so_and_asked_for_once(
+    place: Place, instead: Object | None
+) -> None:
+    """Another one of its name is another one, in our copy too."""
+    place.asset(holder=HOLDER)
+    if instead is not None:
+        place.server.objects[HAUL] = instead
+        place.take(JOBS, False, instead)
+    for _ in range(3):
+        assert (await place.look()).holder == HolderView(HolderState.GONE)
+    assert place.server.asked == [HAUL]
+    place.asset(holder=HOLDER | {"uid": "j3"})
+    await place.look()
+    assert place.server.asked == [HAUL, HAUL]
+
+
+async def test_it_is_not_gone_because_the_api_server_is_away(place: Place) -> None:
+    place.asset(holder=HOLDER)
+    place.server.error = ApiUnavailableError(503, "ServiceUnavailable", "away")
+    with pytest.raises(ApiUnavailableError):
+        await place.look()
+    place.server.error = None
+    place.server.objects[HAUL] = a_job("InProgress")
+    assert (await place.look()).holder == HolderView(HolderState.ACTIVE)
+
+
+async def test_a_holder_that_changes_while_it_is_asked_for(place: Place) -> None:
+    place.asset(holder=HOLDER)
+    place.take(JOBS, False, a_job("InProgress", uid="j9", name="next"))
+    place.server.before = lambda _: place.asset(holder=HOLDER | {"uid": "j9", "name": "next"})
+    found = await place.look()
+    assert found.status.holder is not None
+    assert (found.status.holder.uid, found.holder) == ("j9", HolderView(HolderState.ACTIVE))
+
+
+@pytest.mark.parametrize(
+    ("job", "namespace", "owner", "lives"),
+    [
+        ("haul", "d", "j1", True),
+        ("haul", "d", "j2", False),
+        ("haul", "e", "j1", False),
+        ("haul-2", "d", "j1", False),
+    ],
+)
+async def test_processes_of_a_job_that_is_gone(
+    place: Place, job: str, namespace: str, owner: str, lives: bool
+) -> None:
+    place.asset(holder=HOLDER)
+    unit = await place.runs(job, owner=owner, namespace=namespace)
+    assert (await place.look()).holder == HolderView(HolderState.GONE, lives=lives)
+    place.runtime.finish(unit)
+    assert (await place.look()).holder == HolderView(HolderState.GONE)
+
+
+# --- batches
+
+
+@pytest.mark.parametrize(
+    ("phase", "state"),
+    [
+        (None, HolderState.ACTIVE),
+        ("InProgress", HolderState.ACTIVE),
+        ("Completed", HolderState.COMPLETED),
+        ("Cancelled", HolderState.CANCELLED),
+        ("PartiallyCompleted", HolderState.FAILED),
+        ("Failed", HolderState.FAILED),
+    ],
+)
+@pytest.mark.parametrize("runs", [True, False])
+async def test_a_batch_and_processes_of_jobs_of_it_that_were_deleted(
+    place: Place, phase: str | None, state: HolderState, runs: bool
+) -> None:
+    place.asset(holder=BATCH_HOLDER, compensation=COMPENSATION)
+    place.take(BATCHES, False, a_batch(phase))
+    if runs:
+        await place.runs(f"{NAME}-h0", owner="anybody")
+    await place.runs(f"{NAME}x-h0", owner="anybody")
+    over = state is not HolderState.ACTIVE
+    found = await place.look()
+    assert found.holder is not None
+    assert found.holder.state is state
+    assert found.batch is not None
+    assert (found.batch.uid, found.batch.over) == ("b1", over)
+    if over:
+        assert found.holder.lives is runs
+
+
+async def test_a_batch_that_is_gone(place: Place) -> None:
+    place.asset(holder=BATCH_HOLDER, compensation=COMPENSATION)
+    found = await place.look()
+    assert (found.holder, found.batch) == (HolderView(HolderState.GONE), None)
+    assert place.server.asked == [path(BATCHES, "d", NAME)]
+    await place.runs(f"{NAME}-h0", owner="anybody")
+    assert (await place.look()).holder == HolderView(HolderState.GONE, lives=True)
+
+
+async def test_a_batch_of_that_name_that_is_not_ours_is_not_there(place: Place) -> None:
+    place.asset(holder=HOLDER, compensation=COMPENSATION)
+    place.take(JOBS, False, a_job("Cancelled"))
+    place.take(BATCHES, False, a_batch("InProgress", owner="u2"))
+    assert (await place.look()).batch is None
+
+
+async def test_a_batch_that_waits_for_a_person_says_for_what(place: Place) -> None:
+    place.asset(holder=BATCH_HOLDER, compensation=COMPENSATION)
+    words = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "R",
+        "message": "task sell failed",
+        "lastTransitionTime": NOW,
+    }
+    stalled = {**words, "type": "Stalled", "status": "True"}
+    place.take(BATCHES, False, a_batch("InProgress", conditions=[words, stalled]))
+    found = await place.look()
+    assert found.holder == HolderView(HolderState.ACTIVE, words="task sell failed")
+    assert found.batch is not None
+    assert found.batch.needs_person
+
+
+async def test_earlier_batches_that_are_over_are_told_and_no_others(place: Place) -> None:
+    place.asset(compensation=COMPENSATION | {"attempt": 4, "batch": compensation_name("ship-1", "u1", 4)})
+    for attempt, phase, owner in (
+        (1, "Failed", "u1"),
+        (2, "InProgress", "u1"),
+        (3, "Failed", "u2"),
+        (4, "Failed", "u1"),
+    ):
+        name = compensation_name("ship-1", "u1", attempt)
+        place.take(BATCHES, False, a_batch(phase, name=name, uid=f"b{attempt}", owner=owner))
+    assert (await place.look()).older == ((NAME, "b1"),)
+    place.asset(compensation=COMPENSATION | {"attempt": 4}, holder=BATCH_HOLDER)
+    assert (await place.look()).older == ()
+
+
+# --- the rest
+
+
+async def test_claimants_and_reports_are_of_this_asset(place: Place) -> None:
+    place.asset()
+    task = {
+        "name": "t",
+        "state": "Completed",
+        "attempt": 2,
+        "completedAt": NOW,
+        "reports": [{"ref": "ship-1", "holdings": []}],
+    }
+    steps = [
+        {"name": "s", "state": "Completed", "phases": [{"name": "p", "state": "Completed", "tasks": [task]}]}
+    ]
+    done = a_job("Completed", name="done", uid="j2")
+    done["status"]["steps"] = steps
+    place.take(JOBS, False, done)
+    place.take(JOBS, False, a_job("Pending", generation=0))
+    found = await place.look()
+    assert [one.uid for one in found.claimants] == ["j1"]
+    assert [(one.id, one.job, one.task) for one in found.reports] == [("j2/t/2", "done", "t")]
+
+
+async def test_an_asset_that_is_gone_is_forgotten(place: Place) -> None:
+    place.asset()
+    sight = place.house.observer.sight(KEY, place.house.asset())
+    place.house.index.drop({"metadata": {"name": "ship-1", "namespace": "d", "uid": "u1"}})
+    assert await place.gatherer.snapshot(KEY, place.memory) is None
+    place.asset()
+    assert place.house.observer.sight(KEY, place.house.asset()) is not sight
+
+
+async def test_a_problem_is_told_with_what_is_left_of_its_wait_and_not_of_another_object(
+    place: Place,
+) -> None:
+    place.asset()
+    await place.look()
+    problem = Problem("R", "w", needs_person=True, retry_seconds=0.0)
+    place.memory.problem = (problem, place.house.clock.now + 8)
+    place.house.clock.now += 3
+    found = await place.look()
+    assert found.problem is not None
+    assert found.problem.retry_seconds == 5
+    place.memory.uid = "another"
+    assert (await place.look()).problem is None
