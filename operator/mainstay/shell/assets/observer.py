@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mainstay.api.asset import Asset, Probe
+from mainstay.api.asset import Asset, AssetSpec, Probe
 from mainstay.core.asset.observation import ObservationError, Question, read_accepts, read_holdings
 from mainstay.core.asset.snapshot import Looked, LookedUp
 from mainstay.core.backoff import delay
@@ -39,6 +39,7 @@ UP_SECONDS = 1.0
 class Sight:
     """What is known of one asset."""
 
+    spec: AssetSpec | None = None  # of which the two declarations below are
     probe: str = ""  # the declaration that it was seen under
     looked: Looked | None = None
     at: float = -1e9  # when the last look ended
@@ -75,6 +76,9 @@ class Observer:
     def sight(self, key: Key, asset: Asset) -> Sight:
         """What is known of an asset; nothing that was seen under another declaration, or of another object."""
         sight = self._sights.setdefault(key, Sight())
+        if sight.spec is asset.spec:  # parsed once per version, and never changed
+            return sight
+        sight.spec = asset.spec
         probe = _identity(asset, asset.spec.holdings.probe if asset.spec.holdings else None)
         if sight.probe != probe:
             sight.probe, sight.looked, sight.at, sight.failures = probe, None, -1e9, 0

@@ -9,7 +9,7 @@ from mainstay.core.answers import secret_refs
 from mainstay.core.inputs import config_maps_of, secrets_of
 from mainstay.core.job.snapshot import JobSnapshot
 from mainstay.core.job.taskspec import task_spec
-from mainstay.core.names import outputs_name, task_key, task_unit
+from mainstay.core.names import outputs_name, task_unit
 from mainstay.core.plan import (
     JobEffect,
     ObserveAssets,
@@ -81,8 +81,7 @@ class JobExecutor:
     async def _remove_records(self, key: Key, s: JobSnapshot) -> None:
         """Units first: what they prove is needed until nothing can start any more."""
         for name in await self._runtime.names():
-            namespace, job, _ = task_key(name)
-            if (namespace, job) == key:
+            if name.startswith(task_unit(*key, "")):
                 await self._runtime.remove(name, s.uid)
         mine = {"labelSelector": f"{JOB_LABEL}={s.uid}"}
         kept = [

@@ -14,7 +14,7 @@ from mainstay.core.job.check import problems
 from mainstay.core.job.graph import Graph
 from mainstay.core.job.snapshot import JobSnapshot
 from mainstay.core.job.tasks import OutputsError, read_outputs, told_outputs
-from mainstay.core.names import outputs_name, task_key, task_unit
+from mainstay.core.names import outputs_name, task_unit
 from mainstay.core.snapshot import Problem
 from mainstay.core.unit import Unit
 from mainstay.runtime.base import TaskRuntime
@@ -60,9 +60,9 @@ class JobGatherer:
         self._declared(job, memory)
         deleting = job.metadata.deletion_timestamp is not None
         if deleting:
-            names = [
-                task for name in await self._runtime.names() if (task := _task_of(name, key)) is not None
-            ]
+            prefix = task_unit(*key, "")
+            every = await self._runtime.names()
+            names = [name.removeprefix(prefix) for name in every if name.startswith(prefix)]
         else:
             names = list(_looked_at(job, memory.graph))
         units = {task: await self._runtime.observe(task_unit(*key, task)) for task in names}
@@ -194,12 +194,6 @@ def _looked_at(job: PhasedJob, graph: Graph) -> Iterable[str]:
     for phase in coming[:AHEAD]:
         found += [task.name for task in phase.tasks if states.get(task.name) not in SETTLED]
     return dict.fromkeys(found)
-
-
-def _task_of(unit: str, job: Key) -> str | None:
-    """The task of this job that a unit is, None if it is none."""
-    namespace, name, task = task_key(unit)
-    return task if (namespace, name) == job else None
 
 
 def outputs_of(unit: Unit, job: PhasedJob) -> str:
