@@ -202,3 +202,17 @@ def test_a_look_lost_with_the_operator_is_asked_again() -> None:
     assert len(world.asked) == 2
     assert world.asked[0] == world.asked[1]
     assert isinstance(world.plans[-1], p.Wait)
+
+
+def test_a_phase_that_asks_a_user_says_so_while_the_probe_fails() -> None:
+    world = AssetWorld.made(spec(phase("buy", "asks", completeWhen=FULL)))
+    world.settle()
+    world.answer()
+    world.settle()
+    world.end("asks", outputs={"actionRequired": {"title": "Which market?"}})
+    world.settle()
+    world.fails()
+    world.settle()
+    assert world.job.status.phase is JobPhase.ACTION_REQUIRED
+    assert world.condition()[1] == reasons.ACTION_REQUIRED
+    assert "Which market?" in world.message()
