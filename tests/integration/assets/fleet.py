@@ -139,6 +139,12 @@ class Fleet(Desk):
             self.look(name)
             assert is_so(self.asset(name)), status_of(self.asset(name))
 
+    def stays_so(self, name: str, is_so: Callable[[Object], bool], seconds: float = 0.5) -> None:
+        """It is so all the time, for that long: where no look can tell that the operator has seen all there is."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            assert is_so(self.asset(name)), status_of(self.asset(name))
+
     def look(self, name: str) -> None:
         """Have the probe asked, by declaring it anew: whatever the asset says then was seen after this."""
         spec = self.asset(name)["spec"]["holdings"]
