@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.core.asset.worlds import NOW, claimant
 
+from mainstay.api.asset import Asset
 from mainstay.api.conditions import Condition, ConditionStatus
 from mainstay.api.holdings import HeldAsset
-from mainstay.api.meta import OwnerReference
+from mainstay.api.meta import Owner, OwnerReference
 from mainstay.api.phasedjob import FINAL, JobPhase, PhasedJob
 from mainstay.core import reasons
-from mainstay.core.asset.claims import batches_of, exclusive, first
+from mainstay.core.asset.claims import batches_of, belongs_to, exclusive, first, reachable
 from mainstay.core.asset.claims import claimant as claimant_of
 
 STEPS = [{"name": "s", "phases": [{"name": "p", "tasks": [{"name": "t", "program": {"command": ["t"]}}]}]}]
@@ -186,3 +187,30 @@ def test_whatever_the_order_they_come_in(made: list[tuple[bool, int, str]]) -> N
         if best.had == other.had:
             assert best.created <= other.created
     assert NOW - timedelta(seconds=3) < best.created
+
+
+def an_asset(name: str, owner: str = "") -> Asset:
+    spec = {"owner": {"userId": owner}} if owner else {}
+    return Asset.model_validate({"metadata": {"name": name}, "spec": spec})
+
+
+def owned(job: PhasedJob, user: str) -> PhasedJob:
+    owner = Owner(user_id=user) if user else None
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"owner": owner})})
+
+
+@pytest.mark.parametrize("missing", [None, "ship-1", "ship-3", "a-market"])
+def test_who_can_not_get_all_takes_nothing(missing: str | None) -> None:
+    assets = {name: an_asset(name) for name in ("ship-1", "ship-2", "ship-3", "a-market") if name != missing}
+    assert reachable(a_job(assets=[*SHIPS, SHARED]), assets.get) is (missing is None)
+
+
+@pytest.mark.parametrize(
+    ("asset", "job", "whose"),
+    [("", "", ""), ("", "bob", ""), ("alice", "alice", ""), ("alice", "bob", "alice"), ("alice", "", "alice")],
+)
+def test_what_belongs_to_another_is_not_had(asset: str, job: str, whose: str) -> None:
+    ship, market = an_asset("ship-1", asset), an_asset("a-market", "carol")
+    mine = owned(a_job(assets=[{"name": "x", "ref": "ship-1"}, SHARED]), job)
+    assert belongs_to(ship, mine) == whose
+    assert reachable(mine, {"ship-1": ship, "a-market": market}.get) is not bool(whose)

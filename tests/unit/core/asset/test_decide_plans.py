@@ -105,6 +105,17 @@ def test_a_look_for_a_decision_is_not_kept_waiting_and_asked_for_once() -> None:
     assert at_rest(world, asking=frozenset({purpose}), next_look_seconds=0.0) == p.Wait()
 
 
+@pytest.mark.parametrize("state", [None, AssetState.UNKNOWN])
+def test_one_that_was_never_looked_at_is_not_free(state: AssetState | None) -> None:
+    """Not even when the last that was known of it is that it was empty: nobody knows under which declaration."""
+    world = World(an_asset(state=state))
+    assert at_rest(world) == look("nobodys:unclaimed")
+    assert (world.status.state, world.reason()) == (AssetState.UNKNOWN, reasons.NOT_OBSERVED)
+    world.look("another")
+    world.settle()
+    assert world.status.state is AssetState.FREE
+
+
 def test_one_that_fails_is_asked_again_when_it_is_due() -> None:
     world = left(looked=Looked(error="no answer"), next_look=8.0)
     assert at_rest(world) == p.Wait(8.0)
