@@ -180,7 +180,8 @@ class Wakes:
             if status.get("phase") in _OVER and not assets.carries(job):
                 continue
             self._queue.add(("job", *job))
-            behind |= {asset for asset in assets.claimed(job) if asset > key}  # they are taken after this one
+            # Those that are taken after this one; all, when the job had no hope without it.
+            behind |= {asset for asset in assets.claimed(job) if asset > key or whether}
         for asset in behind:
             self._queue.add(("asset", *asset))
 

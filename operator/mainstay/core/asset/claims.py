@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from mainstay.api.asset import Asset
 from mainstay.api.conditions import find
 from mainstay.api.holdings import AssetClaim, ClaimMode
 from mainstay.api.phasedjob import FINAL, JobGoal, PhasedJob
@@ -50,6 +51,23 @@ def claimant(job: PhasedJob, ref: str, holder_of: HolderOf) -> Claimant | None:
         had=had,
         take_over=claim.mode is ClaimMode.TAKE_OVER,
     )
+
+
+def reachable(job: PhasedJob, asset_of: Callable[[str], Asset | None]) -> bool:
+    """Whether the job can get all that it names. One that can't takes nothing: others could use it meanwhile."""
+    for claim in job.spec.assets:
+        asset = asset_of(claim.ref)
+        if asset is None or (claim.exclusive and belongs_to(asset, job)):
+            return False
+    return True
+
+
+def belongs_to(asset: Asset, job: PhasedJob) -> str:
+    """Whose the asset is, when that is not whose the job is, and so may not have it; empty when it may."""
+    owner, mine = asset.spec.owner, job.spec.owner
+    if owner is None or (mine is not None and mine.user_id == owner.user_id):
+        return ""
+    return owner.user_id
 
 
 def first(claimants: Iterable[Claimant]) -> Claimant | None:

@@ -127,7 +127,8 @@ def _nobodys(d: Draft) -> None:
         )  # it forgot its holder in between: the batch is made and named all the same
         return
     taker = first(d.s.claimants) if not d.s.deleting else None
-    if taker is None and d.known and not d.holdings and not d.s.deleting:
+    remembers = d.s.status.state is not None  # one that was made to forget may have had a holder since it was looked
+    if taker is None and remembers and d.known and not d.holdings and not d.s.deleting:
         d.holder = None
         settled(d)
         d.tell(AssetState.FREE, reasons.ASSET_FREE, "")

@@ -15,6 +15,9 @@ def without(lacking: Sequence[AssetView]) -> tuple[str, str]:
     more = f" (and for {len(lacking) - 1} more)" if len(lacking) > 1 else ""
     if missing := next((view for view in lacking if not view.exists), None):
         return reasons.ASSET_NOT_FOUND, f"asset {missing.ref} does not exist; create it, and the job goes on"
+    if other := next((view for view in lacking if view.belongs_to), None):
+        words = f"asset {other.ref} belongs to {other.belongs_to}: only a job with that spec.owner.userId may have it"
+        return reasons.NOT_OWNER, words
     if first.trouble:
         return reasons.ASSET_UNKNOWN, f"waits for asset {first.ref}{more}: {first.trouble}"
     if not first.holder:

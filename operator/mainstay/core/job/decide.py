@@ -119,7 +119,14 @@ def _onward(d: Draft) -> PhasedJobStatus:
         begun = s.status.started_at is not None
         phase = JobPhase.IN_PROGRESS if begun else JobPhase.PENDING
         reason, words = without(lacking)
-        return outlook(d, phase, reason, words, stalled=reason == reasons.ASSET_NOT_FOUND, changes=changes)
+        return outlook(
+            d,
+            phase,
+            reason,
+            words,
+            stalled=reason in (reasons.ASSET_NOT_FOUND, reasons.NOT_OWNER),
+            changes=changes,
+        )
     return _working(d, changes)
 
 

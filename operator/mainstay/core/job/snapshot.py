@@ -28,6 +28,7 @@ class AssetView:
     state: str = ""
     mine: bool = False  # its holder is this job, or the batch of this job
     holder: str = ""  # who has it, in words; empty for nobody
+    belongs_to: str = ""  # whose it is, when a job of this owner may not have it
     trouble: str = ""  # why nobody can have it now, in words
     holdings: tuple[Holding, ...] = ()  # as they were last seen
     accepts: tuple[str, ...] | None = None

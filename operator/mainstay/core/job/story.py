@@ -65,6 +65,7 @@ def _turn(old: PhasedJobStatus, new: PhasedJobStatus) -> Iterator[Event]:
         reasons.CONFIG_MAP_NOT_FOUND,
         reasons.RUNTIME_UNAVAILABLE,
         reasons.ASSET_NOT_FOUND,
+        reasons.NOT_OWNER,
         reasons.ASSET_UNKNOWN,
         reasons.ORPHANED,
     )

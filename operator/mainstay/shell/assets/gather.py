@@ -11,7 +11,7 @@ from mainstay.api.asset import ASSET_UID_LABEL, Asset, Holder
 from mainstay.api.jobbatch import BatchPhase
 from mainstay.api.phasedjob import FINAL, JobPhase, PhasedJob
 from mainstay.core.asset.check import problems
-from mainstay.core.asset.claims import claimant
+from mainstay.core.asset.claims import claimant, reachable
 from mainstay.core.asset.snapshot import (
     AssetSnapshot,
     BatchView,
@@ -192,9 +192,8 @@ class AssetGatherer:
         found = []
         for job_key in self._index.claimers(key):
             job = self._job(job_key)
-            if job is not None and (
-                one := claimant(job, key[1], lambda ref: self._index.holder_of((key[0], ref)))
-            ):
+            one = job and claimant(job, key[1], lambda ref: self._index.holder_of((key[0], ref)))
+            if one and job and (one.had or reachable(job, lambda ref: self._index.get((key[0], ref)))):
                 found.append(one)
         return tuple(found)
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from mainstay.api.asset import Asset, AssetState
 from mainstay.api.conditions import find
 from mainstay.api.phasedjob import PhasedJob
-from mainstay.core.asset.claims import batches_of
+from mainstay.core.asset.claims import batches_of, belongs_to
 from mainstay.core.job.snapshot import AssetView
 from mainstay.shell.assets.index import AssetIndex
 from mainstay.shell.assets.observer import Observer
+from mainstay.shell.store import Key
 
 
 class AssetViews:
@@ -24,9 +25,9 @@ class AssetViews:
         """The assets that a job names, by their name within it."""
         mine = {job.metadata.uid, *batches_of(job)}
         namespace = job.metadata.namespace
-        return {claim.name: self._view((namespace, claim.ref), mine) for claim in job.spec.assets}
+        return {claim.name: self._view((namespace, claim.ref), job, mine) for claim in job.spec.assets}
 
-    def _view(self, key: tuple[str, str], mine: set[str]) -> AssetView:
+    def _view(self, key: Key, job: PhasedJob, mine: set[str]) -> AssetView:
         asset = self._index.get(key)
         if asset is None:
             return AssetView(key[1])
@@ -45,6 +46,7 @@ class AssetViews:
             holder=""
             if holder is None
             else f"{'job' if holder.kind == 'PhasedJob' else 'batch'} {holder.name}",
+            belongs_to=belongs_to(asset, job),
             trouble=_trouble(asset),
             holdings=seen,
             accepts=status.accepts,

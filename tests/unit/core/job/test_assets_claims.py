@@ -44,6 +44,11 @@ THEIRS: dict[str, Any] = {"mine": False, "holder": "job mine-7"}
             "asset ship-1 does not exist; create it, and the job goes on",
         ),
         (
+            {"ship": ship(belongs_to="alice", **THEIRS)},
+            reasons.NOT_OWNER,
+            "asset ship-1 belongs to alice: only a job with that spec.owner.userId may have it",
+        ),
+        (
             {"factory": factory(exists=False)},
             reasons.ASSET_NOT_FOUND,
             "asset factory-1 does not exist; create it, and the job goes on",

@@ -240,3 +240,14 @@ async def test_a_problem_is_told_with_what_is_left_of_its_wait_and_not_of_anothe
     assert found.problem.retry_seconds == 5
     place.memory.uid = "another"
     assert (await place.look()).problem is None
+
+
+async def test_who_names_an_asset_that_is_not_there_takes_none(place: Place) -> None:
+    place.asset()
+    job = a_job("Pending")
+    job["spec"]["assets"].append({"name": "market", "ref": "market-1", "mode": "Shared"})
+    place.take(JOBS, False, job)
+    assert (await place.look()).claimants == ()
+    market = {"name": "market-1", "namespace": "d", "uid": "u2", "resourceVersion": "1"}
+    place.house.index.put({"metadata": market, "spec": {}, "status": {}})
+    assert [one.uid for one in (await place.look()).claimants] == ["j1"]
