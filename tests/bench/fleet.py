@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from tests.bench.api import Api
-from tests.bench.figures import Figure, Sample, sample, say
+from tests.bench.figures import Figure, Sample, sample, say, show
 from tests.bench.fleet_objects import JOBS_PER_SHIP, Worker, names_of
 from tests.bench.fleet_operator import operator_with
 from tests.bench.fleet_told import Story
@@ -25,9 +25,18 @@ ROUNDS = 3
 
 
 async def fleet(*, quick: bool) -> list[Figure]:
-    """Everything, in turns within one installation."""
-    ships = 20 if quick else 200
+    """Everything, in turns within one installation. What was measured before a failure is shown."""
     figures: list[Figure] = []
+    try:
+        await _turns(figures, quick=quick)
+    except BaseException:
+        show(figures)
+        raise
+    return figures
+
+
+async def _turns(figures: list[Figure], *, quick: bool) -> None:
+    ships = 20 if quick else 200
     limit = JOBS_PER_SHIP * OPERATIONS * LATENCY
     async with installation() as home, await Api.connect(home / "kubeconfig") as api:
         with ExitStack() as stack:
@@ -90,7 +99,6 @@ async def fleet(*, quick: bool) -> list[Figure]:
                 )
                 async with operator_with(home, MANY_TASKS):
                     await contest(f"fast worker, {MANY_TASKS} tasks at once", world.fast, alone=True)
-    return figures
 
 
 def _maybe(values: Sequence[float]) -> Sample | None:

@@ -35,7 +35,7 @@ from tests.bench.fleet_world import World
 from tests.bench.installed import cpu, operator_of
 from tests.bench.whole import parts
 
-PATIENCE = 300
+PATIENCE = 900
 """Seconds for a turn."""
 
 
