@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 from tests.sim.clock import CLOCK
 
+from mainstay.core.asset import decide as asset_core
+from mainstay.core.batch import decide as batch_core
+from mainstay.core.job import decide as job_core
 from mainstay.shell.assets import assets, gather, observer
+from mainstay.shell.jobs import batches, reconciler
 
 
 class Look:
@@ -51,6 +55,18 @@ BACKGROUND = Background()
 """A world says whose looks begin, before it lets anybody go on."""
 
 
+class Deciding:
+    """What decides for whom goes on now: a world lays its log and its oracle around what the package decides."""
+
+    def __init__(self) -> None:
+        self.job: Callable[[Any], Any] = job_core.decide
+        self.batch: Callable[[Any], Any] = batch_core.decide
+        self.asset: Callable[[Any], Any] = asset_core.decide
+
+
+DECIDING = Deciding()
+
+
 class Even:
     """`random` without a jitter: when a look is due depends on nothing else."""
 
@@ -67,4 +83,7 @@ def manual_assets() -> Iterator[None]:
             stack.enter_context(patch.object(module, "time", CLOCK))
         stack.enter_context(patch.object(observer, "asyncio", BACKGROUND))
         stack.enter_context(patch.object(observer, "random", Even))
+        stack.enter_context(patch.object(reconciler, "decide", lambda s: DECIDING.job(s)))
+        stack.enter_context(patch.object(batches, "decide", lambda s: DECIDING.batch(s)))
+        stack.enter_context(patch.object(assets, "decide", lambda s: DECIDING.asset(s)))
         yield

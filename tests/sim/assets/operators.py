@@ -41,10 +41,12 @@ class AssetInstance(JobInstance):
         self.inbox: list[tuple[str, bool, Object]] = []
         self.heard: list[str] = []
         self.looks: list[Look] = []
+        self.decides: tuple[Any, Any, Any] = (None, None, None)  # for jobs, batches and assets
         self.passes: dict[Any, Any] = {}
         self.resynced_at = CLOCK.seconds
         self.lost = False
         self.only = only
+        self.deaf = False  # it hears of nothing that it did not do itself
         self._ear = self.heard.append
         self._api, self._runtime = api, runtime  # type: ignore[assignment]
         self.operator = Operator(
@@ -74,16 +76,15 @@ class AssetInstance(JobInstance):
         super().crash()
 
     def pick(self, rng: Any) -> WorkKey | None:
-        """A key that is due, chosen at random."""
+        """A key that is due, chosen at random. Whom a change wakes is a set: its order is another in every process."""
         self.queue.wake()
-        ready = [key for key in self.queue.ready if not self.only or key[0] in self.only]
+        ready = sorted(key for key in self.queue.ready if not self.only or key[0] in self.only)
         return rng.choice(ready) if ready else None
 
     def go_on(self, look: Look) -> None:
         """One step of a question in the background."""
         BACKGROUND.looks = self.looks
         look.go()
-        self.looks[:] = [one for one in self.looks if not one.over]
 
     def hear(self, rng: random.Random) -> None:
         """Some of what it was not told yet: each kind of object has a watch of its own, in order."""

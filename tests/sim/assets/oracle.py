@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.sim.jobs.oracle import JobOracle, OracleError, condition
+from tests.sim.jobs.oracle import JobOracle, OracleError, condition, flat
 
+from mainstay.api.asset import ASSET_ANNOTATION
 from mainstay.api.jobbatch import BatchPhase
 from mainstay.api.meta import FINALIZER
 from mainstay.api.phasedjob import FINAL
@@ -60,12 +61,15 @@ class AssetOracle(JobOracle):
         super().__init__(world)
         self.jobs: dict[str, Known] = {}
         self.reported: dict[tuple[str, str], Reported] = {}
+        self._told: set[tuple[str, str]] = set()  # (uid of the job, task) that a status told as completed
         self._named: set[str] = set()  # uids of compensations that were holders
         self._made_of: dict[str, str] = {}  # name of a compensation → uid of the last one
 
     def watched(self, plural: str, deleted: bool, obj: Object) -> None:
         """Remember every job that ever was."""
         meta = obj["metadata"]
+        if plural == BATCHES and _asset_of(obj) is not None:
+            self._made_of[meta["name"]] = meta["uid"]
         if plural != JOBS or deleted or meta["uid"] in self.jobs:
             return
         batch = self._batch(obj)
@@ -79,6 +83,11 @@ class AssetOracle(JobOracle):
         )
 
     # --- as it happens: processes, and what they do
+
+    def starting(self, spec: UnitSpec) -> None:
+        if spec.owner_uid in self._world.forgotten and self._owner(spec.owner_uid) is None:
+            return  # it was deleted by force while this was on its way
+        super().starting(spec)
 
     def executed_now(self, spec: UnitSpec) -> None:
         super().executed_now(spec)
@@ -125,10 +134,15 @@ class AssetOracle(JobOracle):
     # --- as it happens: writes
 
     def writing(self, what: str, ref: Ref, body: Any) -> None:
-        super().writing(what, ref, body)
+        gone = what == "delete" and ref[0] == JOBS and self._batch(body) is None
+        if not gone:  # its batch was deleted by force
+            super().writing(what, ref, body)
         match what, ref[0]:
             case "status", "assets":
                 self._asset_status(ref, body)
+            case "status", "phasedjobs":
+                uid = self._world.api.objects[ref]["metadata"]["uid"]
+                self._told |= {(uid, t) for t, told in flat(body).items() if told["state"] == "Completed"}
             case "create", "jobbatches":
                 self._compensating(ref, body)
             case "remove finalizer", "assets":
@@ -181,6 +195,8 @@ class AssetOracle(JobOracle):
 
     def _given(self, name: str, now: Any, cargo: dict[str, int]) -> None:
         job = self._owner(now["uid"])
+        if job is None and name in self._world.touched:
+            return  # it had it, and nobody has heard that it is gone
         had = job is not None and name in [a["ref"] for a in job.get("status", {}).get("assets", ())]
         take = name in self.jobs[now["uid"]].take_over
         if cargo and not had and not take and name not in self._world.loaded:
@@ -210,17 +226,17 @@ class AssetOracle(JobOracle):
         owner = _asset_of(body)
         if owner is None:
             return
-        asset = self._world.api.get(ASSETS, ref[1], owner["name"])
+        asset = self._world.api.get(ASSETS, ref[1], owner)
         claim = (asset or {}).get("status", {}).get("compensation") or {}
-        touched = owner["name"] in self._world.touched
+        touched = owner in self._world.touched
         if not touched and (claim.get("batch") != ref[2] or "endedAt" in claim):
             raise OracleError(f"{ref[2]} is made, and {claim.get('batch')} is claimed")
-        if self._made_of.get(ref[2]) in self._named:
+        if self._made_of.get(ref[2]) in self._named and owner not in self._world.nulled:
             raise OracleError(f"{ref[2]} is made a second time")
         for batch in self._world.api.all(BATCHES):
             other = _asset_of(batch)
             over = batch.get("status", {}).get("phase") in {str(p) for p in OVER}
-            if other is not None and other["name"] == owner["name"] and not over and not touched:
+            if other is not None and other == owner and not over and not touched:
                 raise OracleError(f"{ref[2]} is made beside {batch['metadata']['name']}")
 
     def _counted(self, name: str, old: Any, new: Any) -> None:
@@ -233,6 +249,13 @@ class AssetOracle(JobOracle):
         for symbol, units in told.items():
             if units > most[symbol]:
                 raise OracleError(f"{name}: {units} {symbol} are counted, {most[symbol]} were delivered")
+
+    def _making(self, ref: Ref, body: Object) -> None:
+        batch = self._batch(body)
+        short = ref[2].removeprefix(f"{batch['metadata']['name']}-") if batch is not None else ""
+        if batch is not None and short not in batch.get("status", {}).get("created", ()):
+            self._made.discard((batch["metadata"]["uid"], ref[2]))  # it was gone before anybody saw it
+        super()._making(ref, body)
 
     def _letting_asset_go(self, ref: Ref) -> None:
         obj = self._world.api.objects[ref]
@@ -260,7 +283,7 @@ class AssetOracle(JobOracle):
         name, state, holder = meta["name"], status.get("state"), status.get("holder")
         if name in self._world.fleet.accepts:
             told, most = _totals(status), self.delivered(name)
-            least = self.delivered(name, besides=self._world.forgotten)
+            least = self.delivered(name, told=True)
             for symbol in most:
                 if not least[symbol] <= told[symbol] <= most[symbol]:
                     yield f"{name}: {told[symbol]} {symbol} are counted, {most[symbol]} were delivered"
@@ -319,13 +342,23 @@ class AssetOracle(JobOracle):
                 if phase in (None, *(str(p) for p in FINAL)):
                     yield f"{name} waits for {waits}, and {holder['name']} ({phase}) has it"
 
+    def _batch_problems(self, obj: Object) -> Iterator[str]:
+        """As of every batch; a job that only a person can help counts as one that needs action."""
+        found = list(super()._batch_problems(obj))
+        jobs = list(self._jobs_of(obj["metadata"]["uid"]))
+        if any(condition(job, "Stalled")[0] == "True" for job in jobs):
+            found = [one for one in found if "counts (" not in one]
+        yield from found
+
     # --- helpers
 
-    def delivered(self, factory: str, besides: set[str] = frozenset()) -> Counter[str]:  # type: ignore[assignment]
-        """What tasks reported to have delivered."""
+    def delivered(self, factory: str, *, told: bool = False) -> Counter[str]:
+        """What tasks reported to have delivered; `told`: as far as their jobs knew it, and were not deleted by force."""
         total: Counter[str] = Counter()
-        for (uid, _), one in self.reported.items():
-            if one.factory == factory and uid not in besides:
+        for (uid, task), one in self.reported.items():
+            if told and (uid in self._world.forgotten or (uid, task) not in self._told):
+                continue
+            if one.factory == factory:
                 total[one.symbol] += one.units
         return total
 
@@ -355,9 +388,10 @@ class AssetOracle(JobOracle):
         ]
 
 
-def _asset_of(batch: Object) -> Object | None:
-    owners = batch["metadata"].get("ownerReferences", ())
-    return next((o for o in owners if o["kind"] == "Asset"), None)
+def _asset_of(batch: Object) -> str | None:
+    """The asset that a batch empties."""
+    name: str | None = batch["metadata"].get("annotations", {}).get(ASSET_ANNOTATION)
+    return name
 
 
 def _totals(status: Object) -> Counter[str]:

@@ -455,6 +455,37 @@ def a_status_nulled_while_it_is_held(world: AssetWorld) -> None:
 
 
 @story
+def a_status_nulled_when_its_job_is_gone(world: AssetWorld) -> None:
+    """What was seen before it forgot everything is too old to say that it is free."""
+    world.ship("ship-1")
+    fates(world, collect=[Fate(effect_seconds=2, end_seconds=3)])
+    world.sell("a", "ship-1")
+    world.start_operator()
+    world.until(laden(world))
+    world.force(JOBS, "a")
+    world.forget("ship-1")
+    world.converge()
+    assert (world.state("ship-1"), world.why("ship-1")) == ("HeldOrphaned", "Unclaimed")
+    world.sell("b", "ship-1", mode="TakeOver")
+    world.converge()
+    assert sold(world, "ship-1") == ["b"]
+    all_free(world)
+
+
+@story
+def deleted_before_its_delivery_is_seen(world: AssetWorld) -> None:
+    """Its task has ended well, and nobody has looked yet."""
+    world.ship("ship-1")
+    world.factory("factory-1", "SAND")
+    world.deliver("a", "ship-1", "factory-1")
+    world.start_operator()
+    world.until(lambda: bool(world.oracle.reported))
+    world.remove("a")
+    world.converge()
+    assert delivered(world) == {"SAND": 20}
+
+
+@story
 def an_asset_made_anew_while_it_is_held(world: AssetWorld) -> None:
     world.ship("ship-1")
     world.sell("a", "ship-1")

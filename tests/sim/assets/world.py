@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 from tests.sim.api import NAMESPACE
 from tests.sim.assets import sample
-from tests.sim.assets.clock import Look
+from tests.sim.assets.clock import DECIDING, Look
 from tests.sim.assets.fleet import Entry, Fleet, FleetProbes
 from tests.sim.assets.operators import AssetInstance
 from tests.sim.assets.oracle import AssetOracle
@@ -24,7 +23,6 @@ from mainstay.api.conditions import find
 from mainstay.core import plan as p
 from mainstay.core.asset import decide as core
 from mainstay.core.asset.snapshot import AssetSnapshot
-from mainstay.shell.assets import assets
 from mainstay.shell.kube import ASSETS, BATCHES, JOBS
 from mainstay.shell.operator import WorkKey
 from mainstay.shell.store import Object
@@ -40,7 +38,8 @@ LOOKS = (p.ObserveAssets, p.ObserveAccepts)
 class AssetWorld(JobWorld):
     """`hasty`: passes and looks go on a step at a time, in any order, and events are heard late.
 
-    `touched`: ships whose Asset a person spoilt and no operator has given to anybody since. `loaded`: ships whose cargo
+    `touched`: ships whose Asset a person spoilt and no operator has given to anybody since; `nulled`: those that were ever
+    made to forget. `loaded`: ships whose cargo
     a person changed. `fault`: what is raised at a step.
     """
 
@@ -57,6 +56,7 @@ class AssetWorld(JobWorld):
         self.runtime.on_end = self._ended
         self.api.watchers.append(self.oracle.watched)
         self.touched: set[str] = set()
+        self.nulled: set[str] = set()
         self.loaded: set[str] = set()
         self.fault: Fault = no_fault
         self._errors: dict[tuple[str, WorkKey], BaseException] = {}
@@ -87,6 +87,7 @@ class AssetWorld(JobWorld):
     def forget(self, ship: str) -> None:
         """A person nulls the status of an asset."""
         self.touched.add(ship)
+        self.nulled.add(ship)
         ref = (ASSETS, NAMESPACE, ship)
         self.api._store(ref, {k: v for k, v in self.api.objects[ref].items() if k != "status"})
 
@@ -108,6 +109,7 @@ class AssetWorld(JobWorld):
         instance = AssetInstance(
             name, self.api, self.kube, self.runtime, self.probes, self.limit, frozenset(only)
         )
+        instance.decides = (self._logged(instance), self._logged_batch(instance), self._logged_asset(instance))
         self.operators.append(instance)
         self.moved_at = CLOCK.seconds
         return instance
@@ -139,18 +141,26 @@ class AssetWorld(JobWorld):
     def one_step(
         self, instance: Any, key: WorkKey, fault: Fault = no_fault, error: BaseException | None = None
     ) -> BaseException | None:
-        with patch.object(assets, "decide", self._logged_asset(instance)):
-            return super().one_step(instance, key, fault, error)
+        self.acting = instance
+        if DECIDING.job is not instance.decides[0]:
+            DECIDING.job, DECIDING.batch, DECIDING.asset = instance.decides
+        error = instance.advance(key, fault, error)
+        self._events(instance)
+        self.steps += 1
+        if self.steps == self.crash_at:
+            self.log.append("-- the operator dies, another comes")
+            self.restart_operator(instance)
+        return error
 
     def _any_pass(self, *, resync: bool) -> bool:
         for instance in self.rng.sample(self.operators, len(self.operators)):
-            if resync and CLOCK.seconds - instance.resynced_at >= RESYNC_SECONDS:
+            if resync and not instance.deaf and CLOCK.seconds - instance.resynced_at >= RESYNC_SECONDS:
                 instance.resync()
             if instance.lost:
                 self.log.append("-- history was lost, the operator starts afresh")
                 self.restart_operator(instance)
                 return True
-            if not self.hasty:
+            if not self.hasty and not instance.deaf:
                 instance.deliver()
             if self._something(instance):
                 return True
@@ -158,9 +168,10 @@ class AssetWorld(JobWorld):
 
     def _something(self, instance: AssetInstance) -> bool:
         """One of all that may happen next in one operator; False if nothing may."""
+        instance.looks[:] = [look for look in instance.looks if not look.over]
         looks = [look for look in instance.looks if look.at != "slow" or not self.probes.slow]
         choices: list[Any] = [*instance.passes, *looks]
-        if self.hasty and (instance.inbox or instance.heard):
+        if self.hasty and not instance.deaf and (instance.inbox or instance.heard):
             choices.append("hear")
         if len(instance.passes) < (AT_ONCE if self.hasty else 1) and (key := instance.pick(self.rng)):
             choices.append(("begin", key))

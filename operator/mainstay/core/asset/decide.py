@@ -127,8 +127,9 @@ def _nobodys(d: Draft) -> None:
         )  # it forgot its holder in between: the batch is made and named all the same
         return
     taker = first(d.s.claimants) if not d.s.deleting else None
-    remembers = d.s.status.state is not None  # one that was made to forget may have had a holder since it was looked
-    if taker is None and remembers and d.known and not d.holdings and not d.s.deleting:
+    # One that was made to forget may have had a holder since the last look: it is looked at again.
+    told = d.s.status.state not in (None, AssetState.UNKNOWN)
+    if taker is None and told and d.known and not d.holdings and not d.s.deleting:
         d.holder = None
         settled(d)
         d.tell(AssetState.FREE, reasons.ASSET_FREE, "")
