@@ -167,13 +167,11 @@ def _changed_hands(s: AssetSnapshot, new: AssetStatus) -> Iterator[str]:
         yield "full, freed or given to who wants it empty"
     if old.holder is not None and taker is None and new.holdings:
         yield "full, and nobody's"
-    wanted = (
-        {f"left:{old.holder.uid}:{n}" for n in range(9)} | {f"emptied:{old.holder.uid}"}
-        if old.holder
-        else {f"nobodys:{taker.uid}"}
-        if taker
-        else set()
-    )
+    if old.holder is not None:
+        wanted = {f"left:{old.holder.uid}:{n}" for n in range(9)} | {f"emptied:{old.holder.uid}"}
+    else:  # who takes it over gets it as it is, after the look for who is first
+        may = [one for one in s.claimants if one == taker or (taker is not None and taker.take_over)]
+        wanted = {f"nobodys:{one.uid}" for one in may}
     if s.spec.holdings is not None and not (
         wanted & s.purposes and s.looked and s.looked.holdings == new.holdings
     ):
