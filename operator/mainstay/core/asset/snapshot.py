@@ -99,7 +99,7 @@ class AssetSnapshot:
     claimants: tuple[Claimant, ...] = ()
     reports: tuple[ReportView, ...] = ()
     batch: BatchView | None = None  # of status.compensation, when it is there and ours
-    older: tuple[tuple[str, str], ...] = ()  # (name, uid) of earlier compensations that are over
+    older: tuple[tuple[str, str], ...] = ()  # (name, uid) of compensations that nobody needs
     problem: Problem | None = None  # why the batch could not be made
 
     @property

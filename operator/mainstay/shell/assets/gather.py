@@ -192,10 +192,20 @@ class AssetGatherer:
         found = []
         for job_key in self._index.claimers(key):
             job = self._job(job_key)
-            one = job and claimant(job, key[1], lambda ref: self._index.holder_of((key[0], ref)))
-            if one and job and (one.had or reachable(job, lambda ref: self._index.get((key[0], ref)))):
+            if job is None or self._emptying(job):
+                continue
+            one = claimant(job, key[1], lambda ref: self._index.holder_of((key[0], ref)))
+            if one and (one.had or reachable(job, lambda ref: self._index.get((key[0], ref)))):
                 found.append(one)
         return tuple(found)
+
+    def _emptying(self, job: PhasedJob) -> bool:
+        """Whether a job is of a compensation, and so has what its batch has and nothing of its own; or of no batch any more."""
+        owners = [o for o in job.metadata.owner_references if o.kind == "JobBatch" and o.uid]
+        if not owners:
+            return False
+        batch = self._jobs.batches.objects.get((job.metadata.namespace, owners[0].name))
+        return batch is None or ASSET_UID_LABEL in (batch["metadata"].get("labels") or {})
 
     def _reports(self, key: Key) -> tuple[ReportView, ...]:
         return tuple(
@@ -238,16 +248,18 @@ class AssetGatherer:
         return obj if obj is not None and empties(obj, asset) else None
 
     def _older(self, key: Key, asset: Asset) -> tuple[tuple[str, str], ...]:
-        """Earlier compensations that are over: the last one alone is kept, to be read."""
+        """Compensations that nobody needs: the last one that did its work alone is kept, to be read.
+
+        Also one that was made and then passed over, as a job that had the asset came back: its jobs would wait for ever.
+        """
         c, meta, holder = asset.status.compensation, asset.metadata, asset.status.holder
-        if c is None or c.attempt < 2:
-            return ()
         found = []
-        for attempt in range(max(1, c.attempt - KEPT), c.attempt):
+        for attempt in range(max(1, c.attempt - KEPT), c.attempt + 1) if c is not None else ():
             obj = self._ours(key, asset, compensation_name(meta.name, meta.uid, attempt))
-            if obj is None or obj["metadata"].get("deletionTimestamp") or not _over(obj):
+            if obj is None or obj["metadata"].get("deletionTimestamp"):
                 continue
-            if holder is None or holder.uid != obj["metadata"]["uid"]:
+            needed = c is not None and attempt == c.attempt and (c.ended_at is None or _over(obj))
+            if not needed and (holder is None or holder.uid != obj["metadata"]["uid"]):
                 found.append((obj["metadata"]["name"], obj["metadata"]["uid"]))
         return tuple(found)
 

@@ -218,6 +218,9 @@ class Observer:
             raise ObservationError(str(error)) from None
         except ApiError as error:
             raise ObservationError(f"its Secret can't be read: {error.message}") from None
+        except Exception as error:  # whatever it is, who waits for the answer is told
+            logger.exception("probe of asset %s/%s", asset.metadata.namespace, asset.metadata.name)
+            raise ObservationError(f"it could not be asked: {type(error).__name__}") from None
         self.looked(True, time.monotonic() - began)
         return answer
 

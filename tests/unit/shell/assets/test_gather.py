@@ -179,8 +179,9 @@ async def test_a_batch_that_waits_for_a_person_says_for_what(place: Place) -> No
     assert found.batch.needs_person
 
 
-async def test_earlier_batches_that_are_over_are_told_and_no_others(place: Place) -> None:
-    place.asset(compensation=COMPENSATION | {"attempt": 4, "batch": compensation_name("ship-1", "u1", 4)})
+async def test_earlier_batches_are_told_unless_they_have_it_or_are_not_ours(place: Place) -> None:
+    last = compensation_name("ship-1", "u1", 4)
+    place.asset(compensation=COMPENSATION | {"attempt": 4, "batch": last})
     for attempt, phase, owner in (
         (1, "Failed", "u1"),
         (2, "InProgress", "u1"),
@@ -189,9 +190,40 @@ async def test_earlier_batches_that_are_over_are_told_and_no_others(place: Place
     ):
         name = compensation_name("ship-1", "u1", attempt)
         place.take(BATCHES, False, a_batch(phase, name=name, uid=f"b{attempt}", owner=owner))
-    assert (await place.look()).older == ((NAME, "b1"),)
-    place.asset(compensation=COMPENSATION | {"attempt": 4}, holder=BATCH_HOLDER)
-    assert (await place.look()).older == ()
+    second = compensation_name("ship-1", "u1", 2)
+    assert (await place.look()).older == ((NAME, "b1"), (second, "b2"))
+    place.asset(compensation=COMPENSATION | {"attempt": 4, "batch": last}, holder=BATCH_HOLDER)
+    assert (await place.look()).older == ((second, "b2"),)
+
+
+@pytest.mark.parametrize(
+    ("phase", "ended", "needed"),
+    [
+        ("Completed", True, True),
+        ("InProgress", False, True),
+        ("InProgress", True, False),
+        (None, True, False),
+    ],
+)
+async def test_a_batch_that_was_passed_over_is_told(
+    place: Place, phase: str | None, ended: bool, needed: bool
+) -> None:
+    place.asset(compensation=COMPENSATION | ({"endedAt": NOW} if ended else {}), holder=HOLDER)
+    place.take(BATCHES, False, a_batch(phase))
+    assert (await place.look()).older == (() if needed else ((NAME, "b1"),))
+
+
+@pytest.mark.parametrize("known", ["compensation", "batch", None])
+async def test_a_job_of_a_compensation_has_no_right_of_its_own(place: Place, known: str | None) -> None:
+    place.asset()
+    owner = {"kind": "JobBatch", "name": NAME, "uid": "b1", "apiVersion": "mainstay.dev/v1alpha1"}
+    place.take(JOBS, False, a_job("Pending", ownerReferences=[owner]))
+    if known is not None:
+        batch = a_batch("InProgress")
+        if known == "batch":
+            del batch["metadata"]["labels"]
+        place.take(BATCHES, False, batch)
+    assert [one.uid for one in (await place.look()).claimants] == (["j1"] if known == "batch" else [])
 
 
 # --- the rest
