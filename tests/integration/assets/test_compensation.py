@@ -160,6 +160,47 @@ def test_a_completed_job_that_leaves_cargo_is_told_of(fleet: Fleet):
     fleet.sold_once(ship, bought_and("sale"))
 
 
+def test_a_job_is_removed_by_force_while_its_worker_sells(here: Yard):
+    """Nobody else sells that cargo, nor buys any, while a process of that job lives."""
+    fleet = here.fleet
+    ship = fleet.new_ship()
+    with fleet.held("sell", "before", ship):
+        fleet.collect_sell("torn", ship)
+        fleet.waits(ship)
+        fleet.collect_sell("next", ship, good="COPPER_ORE", units=5)
+        with here.away():
+            fleet.delete("torn")
+            fleet.strip_finalizers("torn")
+            fleet.until_gone("torn")
+        lives = says("HeldOrphaned", "HolderProcessesRunning")
+        fleet.until_asset(ship, lives, never="Free")
+        fleet.until_event(ship, "HolderProcessesRunning")
+        fleet.stays(ship, lives)
+        assert len(here.workers("torn", "sell")) == len(fleet.waits(ship)) == 1
+        assert (fleet.batches(), status_of(fleet.get("next"))["phase"]) == ([], "Pending")
+    fleet.until("next", phase_is("Completed"))
+    fleet.until_free(ship)
+    fleet.sold_once(ship, bought_and("sale"), bought_and("sale", "COPPER_ORE", 5))
+    assert fleet.batches() == []
+
+
+def test_a_job_is_removed_by_force_and_its_worker_is_killed(here: Yard):
+    """What it leaves is emptied, once nothing of it lives."""
+    fleet = here.fleet
+    ship = fleet.new_ship()
+    with fleet.held("sell", "before", ship):
+        fleet.collect_sell("torn", ship)
+        fleet.waits(ship)
+        with here.away():
+            fleet.delete("torn")
+            fleet.strip_finalizers("torn")
+            fleet.until_gone("torn")
+        fleet.until_asset(ship, says("HeldOrphaned", "HolderProcessesRunning"), never="Free")
+        here.kill_worker("torn", "sell")
+        fleet.until_asset(ship, lambda o: bool(status_of(o).get("compensation")), never="Free")
+    emptied(fleet, ship, "HolderGone")
+
+
 # --- a batch that is gone
 
 
@@ -173,19 +214,17 @@ def test_a_batch_is_removed_by_force(here: Yard):
     fleet.create("pipeline", {"template": template, "jobs": jobs, "parallelism": 2}, BATCHES)
     for n in range(2):
         fleet.until(f"pipeline-j{n}", phase_is("ActionRequired", "ActionRequired"))
-    before = [
-        count(here, "mainstay_tasks_recovered_total", status=s) for s in ("orphaned", "cargo_recovered")
-    ]
-    with fleet.connect() as client:
+    with here.away(), fleet.connect() as client:
         url = fleet.url("pipeline", plural=BATCHES)
         client.ok("DELETE", f"{url}?propagationPolicy=Background")
         client.merge(url, {"metadata": {"finalizers": None}})
-    fleet.until_gone("pipeline", plural=BATCHES)
-    for ship in ships:
+        fleet.until_gone("pipeline", plural=BATCHES)
+    for n, ship in enumerate(ships):
         fleet.until_free(ship)
         fleet.sold_once(ship, bought_and("sale"))
-    after = [count(here, "mainstay_tasks_recovered_total", status=s) for s in ("orphaned", "cargo_recovered")]
-    assert [new - old for new, old in zip(after, before, strict=True)] == [2, 2]
+        assert phase_is("Cancelled", "Orphaned")(fleet.get(f"pipeline-j{n}"))
+    for status in ("orphaned", "cargo_recovered"):  # this operator has counted from its start
+        assert count(here, "mainstay_tasks_recovered_total", status=status) == 2, status
 
 
 # --- a compensation that fails

@@ -38,10 +38,14 @@ class Yard:
         self.stage = stage
         self.fleet = fleet
 
+    def workers(self, job: str, task: str) -> list[tuple[int, int]]:
+        """(pid, start ticks) of each living worker of a task."""
+        unit = f"{self.stage.namespace}.{job}_{task}"
+        return [(pid, ticks) for pid, ticks, name in programs(self.stage.home_id) if name == unit]
+
     def kill_worker(self, job: str, task: str) -> None:
         """kill -9 of the worker's process group; its shim lives on, and tells."""
-        unit = f"{self.stage.namespace}.{job}_{task}"
-        found = [(pid, ticks) for pid, ticks, name in programs(self.stage.home_id) if name == unit]
+        found = self.workers(job, task)
         assert len(found) == 1, found
         killed(*found[0], self.stage.home_id)
 
