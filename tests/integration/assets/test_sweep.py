@@ -18,7 +18,7 @@ from tests.integration.runs.lives import points, spread, twice
 from tests.support.plane import RealPlane
 from tests.support.stage import Plan
 
-SAMPLE = 8
+SAMPLE = 6
 """By default so many lives, with a death in every stage of each."""
 SOAK_CHUNKS = 8
 

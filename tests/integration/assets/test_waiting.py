@@ -114,6 +114,25 @@ def test_contrary_orders_are_no_deadlock(here: Yard, killed: bool):
         assert sorted(served(fleet, ship, jobs)) == sorted(name for name, ref in first.items() if ref == ship)
 
 
+def test_an_older_job_that_comes_later_is_no_deadlock(fleet: Fleet):
+    """Who waits for a first ship has no second one, or the two would wait for each other for ever."""
+    one, two = sorted(fleet.new_ship() for _ in range(2))
+    fleet.loaded("has", one)
+    claiming(fleet, "older", one, two)
+    fleet.patch("older", state="Suspended")
+    older = fleet.until("older", phase_is("Suspended"))
+    a_second_later(older)
+    claiming(fleet, "younger", two, one)
+    fleet.until("younger", phase_is("Pending", "AssetHeld"))
+    fleet.stays(two, is_free)
+    fleet.patch("older", state="Running")
+    fleet.until("older", phase_is("Pending", "AssetHeld"))
+    fleet.patch("has", inputs={"go": {}})
+    for name in ("has", "older", "younger"):
+        fleet.until(name, completed)
+    fleet.until_free(one, two)
+
+
 def test_a_ship_that_does_not_exist_yet(fleet: Fleet):
     ship = f"ship-{next(fleet.numbers)}"
     fleet.ships.append(ship)

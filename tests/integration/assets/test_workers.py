@@ -100,7 +100,10 @@ def test_the_worker_is_killed(here: Yard, shape: str, when: str):
 
 
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param(one, marks=pytest.mark.soak) if one == "acquire" else one for one in SHAPES],  # as collect
+)
 def test_everything_is_killed(here: Yard, shape: str, point: str):
     """Operator, supervisord, fork server, shims and workers, all of them by kill -9, with a request under way."""
     fleet = here.fleet
