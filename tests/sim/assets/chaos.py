@@ -45,6 +45,7 @@ class Chaos:
         self.world = AssetWorld(seed)
         self.world.hasty = True
         self.rng = random.Random(seed)
+        self.world.runtime.bad_luck = self.rng.choice([0.0, 0.2, 0.5])
         for name in SHIPS[:2]:
             self.world.ship(name)
         for name in FACTORIES:
@@ -210,9 +211,7 @@ def create_batch(chaos: Chaos) -> None:
     made = sample.collect_sell("ship-1", chaos.rng.choice(SYMBOLS), **chaos.failing())
     template = {k: v for k, v in made.items() if k != "assets"}
     picked = [chaos.rng.choice(SHIPS) for _ in range(chaos.rng.randint(1, 3))]
-    jobs = [
-        {"name": f"j{n}", "assets": [{"name": "ship", "ref": ref}]} for n, ref in enumerate(picked)
-    ]
+    jobs = [{"name": f"j{n}", "assets": [{"name": "ship", "ref": ref}]} for n, ref in enumerate(picked)]
     chaos.world.batch(name, template=template, jobs=jobs, parallelism=chaos.rng.choice([1, 3]))
 
 
@@ -464,5 +463,3 @@ def work_in_order(chaos: Chaos) -> None:
 @happening
 def time(chaos: Chaos) -> None:
     chaos.world.advance(chaos.rng.choice([0.2, 1.0, 3.0, 10.0, 40.0]))
-
-

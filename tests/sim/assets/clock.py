@@ -63,6 +63,15 @@ class Deciding:
         self.batch: Callable[[Any], Any] = batch_core.decide
         self.asset: Callable[[Any], Any] = asset_core.decide
 
+    def of_job(self, s: Any) -> Any:
+        return self.job(s)
+
+    def of_batch(self, s: Any) -> Any:
+        return self.batch(s)
+
+    def of_asset(self, s: Any) -> Any:
+        return self.asset(s)
+
 
 DECIDING = Deciding()
 
@@ -83,7 +92,7 @@ def manual_assets() -> Iterator[None]:
             stack.enter_context(patch.object(module, "time", CLOCK))
         stack.enter_context(patch.object(observer, "asyncio", BACKGROUND))
         stack.enter_context(patch.object(observer, "random", Even))
-        stack.enter_context(patch.object(reconciler, "decide", lambda s: DECIDING.job(s)))
-        stack.enter_context(patch.object(batches, "decide", lambda s: DECIDING.batch(s)))
-        stack.enter_context(patch.object(assets, "decide", lambda s: DECIDING.asset(s)))
+        stack.enter_context(patch.object(reconciler, "decide", DECIDING.of_job))
+        stack.enter_context(patch.object(batches, "decide", DECIDING.of_batch))
+        stack.enter_context(patch.object(assets, "decide", DECIDING.of_asset))
         yield

@@ -328,10 +328,10 @@ class AssetOracle(JobOracle):
         refs = sorted(self.jobs[obj["metadata"]["uid"]].exclusive)
         waits = next((r for r in refs if self._holder_uid(r) not in mine), None)
         asset = self._asset(waits) if waits else None
+        if any(self._asset(claim["ref"]) is None for claim in obj["spec"]["assets"]):
+            return  # it takes nothing before it can have everything
         if waits is None:
-            shared = [c["ref"] for c in obj["spec"]["assets"] if self._asset(c["ref"]) is None]
-            if not shared:
-                yield f"{name} waits for nothing ({reason})"
+            yield f"{name} waits for nothing ({reason})"
         elif asset is not None and "deletionTimestamp" not in asset["metadata"]:
             state = asset.get("status", {}).get("state")
             holder = asset.get("status", {}).get("holder")

@@ -31,6 +31,8 @@ def play(name: str, seed: int = 1, *, hasty: bool = False, crash_at: int | None 
     except AssertionError as error:
         error.add_note(f"{name}, seed {seed}\n" + "\n".join(world.log[-80:]))
         raise
+    finally:
+        world.close()
     return world
 
 
@@ -177,6 +179,58 @@ def ships_that_come_later(world: AssetWorld) -> None:
         world.converge()
     assert {world.phase(name) for name in "ab"} == {"Completed"}
     all_free(world)
+
+
+@story
+def a_circle_that_must_not_close(world: AssetWorld) -> None:
+    """One has the ship that comes first and waits for the second, which an older one wants too."""
+    world.job("a", sample.collect_sell("ship-2", others=["ship-1"], state="Suspended"))
+    world.advance(2)
+    world.sell("c", "ship-2")
+    for ship in ("ship-1", "ship-2"):
+        world.ship(ship)
+    world.start_operator()
+    world.until(laden(world, "ship-2"))
+    world.edit("c", state="Suspended")
+    world.converge()
+    world.sell("b", "ship-1", others=["ship-2"])
+    world.converge()
+    assert [world.holder(ship) for ship in ("ship-1", "ship-2")] == ["b", "c"]
+    for name in ("a", "c"):
+        world.edit(name, state="Running")
+        world.converge()
+    assert {world.phase(name) for name in "abc"} == {"Completed"}
+    all_free(world)
+
+
+@story
+def cargo_that_nobody_put_there(world: AssetWorld) -> None:
+    world.ship("ship-1")
+    world.load("ship-1", "FUEL", 3)
+    world.sell("a", "ship-1")
+    world.advance(100)
+    world.start_operator()
+    world.converge()
+    assert (world.state("ship-1"), world.why("ship-1")) == ("HeldOrphaned", "UnclaimedHoldings")
+    world.load("ship-1", "FUEL", -3)
+    world.converge()
+    assert world.phase("a") == "Completed"
+    all_free(world)
+
+
+@story
+def a_second_operator_that_hears_nothing(world: AssetWorld) -> None:
+    """It looks at the ship, and does not know whose it is before it asks."""
+    world.ship("ship-1")
+    world.start_operator("one")
+    world.start_operator("two", "asset").deaf = True
+    world.converge()
+    fates(world, sell=[Fate(effect_seconds=100, end_seconds=101)])
+    world.sell("a", "ship-1")
+    world.until(lambda: world.phase("a") == "Completed")
+    world.converge()
+    assert compensations(world) == 0
+    assert bought(world, "ship-1") == sold(world, "ship-1") == ["a"]
 
 
 # --- whose holder is over
@@ -455,6 +509,24 @@ def a_status_nulled_while_it_is_held(world: AssetWorld) -> None:
 
 
 @story
+def a_status_nulled_while_an_older_one_waits(world: AssetWorld) -> None:
+    """Nothing is in it yet, and who had it has it still."""
+    world.ship("ship-1")
+    world.job("b", sample.collect_sell("ship-1", state="Suspended"))
+    world.advance(2)
+    fates(world, collect=[Fate(effect_seconds=9, end_seconds=10)])
+    world.sell("a", "ship-1")
+    world.start_operator()
+    world.until(runs(world, "a/collect"))
+    world.edit("b", state="Running")
+    world.until(lambda: world.reason("b") == "AssetHeld")
+    world.forget("ship-1")
+    world.converge()
+    assert bought(world, "ship-1") == sold(world, "ship-1") == ["a", "b"]
+    all_free(world)
+
+
+@story
 def a_status_nulled_when_its_job_is_gone(world: AssetWorld) -> None:
     """What was seen before it forgot everything is too old to say that it is free."""
     world.ship("ship-1")
@@ -465,7 +537,7 @@ def a_status_nulled_when_its_job_is_gone(world: AssetWorld) -> None:
     world.force(JOBS, "a")
     world.forget("ship-1")
     world.converge()
-    assert (world.state("ship-1"), world.why("ship-1")) == ("HeldOrphaned", "Unclaimed")
+    assert (world.state("ship-1"), world.why("ship-1")) == ("HeldOrphaned", "UnclaimedHoldings")
     world.sell("b", "ship-1", mode="TakeOver")
     world.converge()
     assert sold(world, "ship-1") == ["b"]

@@ -30,4 +30,72 @@ def live_through(seed: int, length: int, names: tuple[str, ...] = ()) -> Chaos:
     except Exception as error:
         error.add_note(f"seed {seed}\n" + "\n".join(chaos.world.log[-80:]))
         raise
+    finally:
+        chaos.world.close()
     return chaos
+
+
+@given(
+    happenings=st.lists(
+        st.tuples(st.sampled_from([*sorted(HAPPENINGS), *LIKELY]), st.integers(0, 10**6)),
+        min_size=3,
+        max_size=20,
+    )
+)
+@settings(
+    max_examples=12, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+def test_searched(happenings):
+    chaos = Chaos(0)
+    try:
+        for number, what in enumerate(BEGINNING):
+            chaos.happen(what, number)
+        for what, number in happenings:
+            chaos.happen(what, number)
+        chaos.calm_down()
+    finally:
+        chaos.world.close()
+
+
+@pytest.mark.parametrize("first", range(0, 16, 8))
+def test_seeded(first):
+    for seed in range(first, first + 8):
+        live_through(seed, 25)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("first", range(1000, 3000, 50))
+def test_many(first):
+    for seed in range(first, first + 50):
+        live_through(seed, 40)
+
+
+def test_a_history_is_the_same_twice():
+    first, second = (live_through(7, 20).world.story() for _ in range(2))
+    assert first == second
+
+
+SEEN = (
+    *(
+        " buys ",
+        " sells ",
+        " delivers ",
+        "make the compensation",
+        "holder=nobody",
+        "AssetHeld",
+        "AssetUnknown",
+    ),
+    *("ProbeFailed", "refused: status", "is lost", "AlreadyDone", "HolderCompleted", "delivered="),
+    *("write Cancelled", "JobFailed", "write ActionRequired"),
+)
+
+
+def test_histories_are_no_idle_ones():
+    """What they go through, all together, before they calm down: one in which nothing happens proves nothing."""
+    missing = set(SEEN)
+    for seed in range(100, 140):
+        log, _, _ = live_through(seed, 25).world.story().partition("-- calm")
+        missing = {words for words in missing if words not in log}
+        if not missing:
+            return
+    raise AssertionError(f"never seen: {sorted(missing)}")

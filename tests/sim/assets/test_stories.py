@@ -13,5 +13,5 @@ def test_ends_well(name):
 
 @pytest.mark.parametrize("name", STORIES)
 def test_ends_well_in_any_order(name):
-    for seed in range(2, 8):
+    for seed in range(2, 6):
         play(name, seed, hasty=seed % 2 == 1)

@@ -29,6 +29,7 @@ from mainstay.shell.store import Object
 
 CAP = 6000
 QUIET_SECONDS = 65.0
+LOADED_SECONDS = 35.0
 AT_ONCE = 4
 """Passes under way at once while it is hasty."""
 Fault = Callable[[str], BaseException | None]
@@ -39,8 +40,7 @@ class AssetWorld(JobWorld):
     """`hasty`: passes and looks go on a step at a time, in any order, and events are heard late.
 
     `touched`: ships whose Asset a person spoilt and no operator has given to anybody since; `nulled`: those that were ever
-    made to forget. `loaded`: ships whose cargo
-    a person changed. `fault`: what is raised at a step.
+    made to forget. `fault`: what is raised at a step.
     """
 
     def __init__(self, seed: int = 0, *, limit: int = 128) -> None:
@@ -57,7 +57,7 @@ class AssetWorld(JobWorld):
         self.api.watchers.append(self.oracle.watched)
         self.touched: set[str] = set()
         self.nulled: set[str] = set()
-        self.loaded: set[str] = set()
+        self._loads: dict[str, float] = {}
         self.fault: Fault = no_fault
         self._errors: dict[tuple[str, WorkKey], BaseException] = {}
 
@@ -81,7 +81,7 @@ class AssetWorld(JobWorld):
 
     def load(self, ship: str, symbol: str, units: int) -> None:
         """A person changes the cargo."""
-        self.loaded.add(ship)
+        self._loads[ship] = CLOCK.seconds
         self.fleet.load(ship, symbol, units)
 
     def forget(self, ship: str) -> None:
@@ -109,7 +109,11 @@ class AssetWorld(JobWorld):
         instance = AssetInstance(
             name, self.api, self.kube, self.runtime, self.probes, self.limit, frozenset(only)
         )
-        instance.decides = (self._logged(instance), self._logged_batch(instance), self._logged_asset(instance))
+        instance.decides = (
+            self._logged(instance),
+            self._logged_batch(instance),
+            self._logged_asset(instance),
+        )
         self.operators.append(instance)
         self.moved_at = CLOCK.seconds
         return instance
@@ -119,7 +123,17 @@ class AssetWorld(JobWorld):
         super().crash_operator(gone)
         self._errors = {k: e for k, e in self._errors.items() if k[0] != gone.name}
 
+    def close(self) -> None:
+        """Nothing goes on any more."""
+        for instance in list(self.operators):
+            self.crash_operator(instance)
+
     # --- what tests and the oracle ask
+
+    @property
+    def loaded(self) -> set[str]:
+        """Ships whose cargo a person changed a moment ago: no look that was made since may have ended."""
+        return {ship for ship, at in self._loads.items() if CLOCK.seconds - at < LOADED_SECONDS}
 
     def asset(self, name: str) -> Object:
         obj = self.api.get(ASSETS, NAMESPACE, name)
@@ -207,7 +221,7 @@ class AssetWorld(JobWorld):
         else:
             raise AssertionError("does not converge:\n" + "\n".join(self.log[-40:]))
         before = self.api.versions()
-        for instance in self.operators:
+        for instance in (one for one in self.operators if not one.only):
             for what, plural in (("job", JOBS), ("batch", BATCHES), ("asset", ASSETS)):
                 for obj in list(self.api.all(plural)):
                     key = (what, obj["metadata"]["namespace"], obj["metadata"]["name"])
