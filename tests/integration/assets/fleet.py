@@ -218,7 +218,8 @@ class Fleet(Desk):
 
     def sold_once(self, ship: str, *expected: list[Trade]) -> None:
         """The ledger has exactly these of the ship, nothing is aboard, and the whole world is sound."""
-        assert self.world.trades(ship) == [one for some in expected for one in some]
+        trades = self.world.trades(ship)
+        assert trades == [one for some in expected for one in some], f"{ship}: {trades}"
         assert self.cargo(ship) == {}
         found = self.world.get("/audit")
         assert found["ok"], found["violations"]

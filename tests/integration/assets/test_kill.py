@@ -93,9 +93,9 @@ def test_in_the_middle_of_collect_sell(harbour: Harbour, what: str):
     for (operation, point), ship in zip(points, ships, strict=True):
         fleet.world.set("hold", operation=operation, point=point, ship=ship)
         fleet.collect_sell(f"at-{ship}", ship)
-        fleet.collect_sell(f"next-{ship}", ship, good="COPPER_ORE", units=5)
     for ship in ships:
         fleet.waits(ship)
+        fleet.collect_sell(f"next-{ship}", ship, good="COPPER_ORE", units=5)
     assert [bool(fleet.cargo(ship)) for ship in ships] == [False, True, True, False]
     harbour.kill(what)
     fleet.world.forget("hold")
