@@ -135,6 +135,9 @@ class Chaos:
             for obj in list(world.api.all(plural)):
                 if "deletionTimestamp" not in obj["metadata"]:
                     helped |= self._let_on(plural, obj)
+        for batch in list(world.oracle.left_over()):
+            world.remove(batch, BATCHES)
+            helped = True
         for name in SHIPS:
             helped |= self._rescue(name)
         return helped
@@ -334,6 +337,7 @@ def make_asset_anew(chaos: Chaos) -> None:
 @happening
 def null_status(chaos: Chaos) -> None:
     if name := chaos.of(ASSETS):
+        chaos.world.advance(6.0)  # a look is good for five seconds, also if a person undoes what it led to
         chaos.world.forget(name)
 
 

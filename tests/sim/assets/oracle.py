@@ -335,6 +335,9 @@ class AssetOracle(JobOracle):
         elif asset is not None and "deletionTimestamp" not in asset["metadata"]:
             state = asset.get("status", {}).get("state")
             holder = asset.get("status", {}).get("holder")
+            batch = self._batch(obj)
+            if batch is not None and batch["metadata"]["name"] in set(self.left_over()):
+                return
             if state == "Free":
                 yield f"{name} waits for {waits}, which is Free"
             elif state == "Held" and holder is not None:
@@ -351,6 +354,17 @@ class AssetOracle(JobOracle):
         yield from found
 
     # --- helpers
+
+    def left_over(self) -> Iterator[str]:
+        """Compensations that go on, of an asset that a person made forget them: a person deletes them."""
+        for batch in self._world.api.all(BATCHES):
+            name = _asset_of(batch)
+            asset = self._asset(name) if name in self._world.nulled else None
+            holder = (asset or {}).get("status", {}).get("holder") or {}
+            over = batch.get("status", {}).get("phase") in {str(p) for p in OVER}
+            going = "deletionTimestamp" in batch["metadata"]
+            if asset is not None and not over and not going and holder.get("uid") != batch["metadata"]["uid"]:
+                yield batch["metadata"]["name"]
 
     def delivered(self, factory: str, *, told: bool = False) -> Counter[str]:
         """What tasks reported to have delivered; `told`: as far as their jobs knew it, and were not deleted by force."""
