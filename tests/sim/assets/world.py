@@ -99,6 +99,7 @@ class AssetWorld(JobWorld):
             self.forgotten.add(obj["metadata"]["uid"])
         if plural == ASSETS:
             self.touched.add(name)
+            self.nulled.add(name)
         self.api._erase(ref)
 
     def _instance(self, name: str) -> AssetInstance:
