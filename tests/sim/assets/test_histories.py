@@ -85,7 +85,7 @@ SEEN = (
         "AssetHeld",
         "AssetUnknown",
     ),
-    *("ProbeFailed", "refused: status", "is lost", "AlreadyDone", "HolderCompleted", "delivered="),
+    *("ProbeFailed", "refused: status", "is lost", "AlreadyDone", "delivered="),
     *("write Cancelled", "JobFailed", "write ActionRequired"),
 )
 
