@@ -103,6 +103,7 @@ class Unit:
     deletion_witnessed: bool = False  # its owner's deletion was seen, so that a sweep may finish it
     grace_seconds: float | None = None  # as it was declared; None when nothing tells
     defined: bool = True  # its files and the supervisor's program are as `start` left them
+    assets: tuple[str, ...] = ()  # of a task: assets of its namespace that it has to itself
     outcome: Outcome | None = (
         None  # of a task's latest attempt; None while it runs, and when its end was lost
     )
@@ -139,6 +140,7 @@ class UnitSpec:
     paused: bool = False  # start held before exec, as a paused run that was killed comes back
     inputs: bytes | None = field(default=None, repr=False)  # of a task: what INPUTS_PATH holds
     timeout_seconds: float | None = None  # of a task: how long an attempt may take
+    assets: tuple[str, ...] = ()  # of a task: assets of its namespace that it has to itself
 
 
 @dataclass(frozen=True, slots=True)

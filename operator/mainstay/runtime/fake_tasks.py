@@ -136,6 +136,7 @@ class FakeTaskRuntime:
             exit=task.exit,
             stopping_seconds=None if task.stopping_since is None else self.now - task.stopping_since,
             deletion_witnessed=task.deleting,
+            assets=task.spec.assets,
             outcome=task.outcome,
         )
 

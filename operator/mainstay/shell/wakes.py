@@ -37,6 +37,8 @@ WorkKey = tuple[str, str, str]
 """(what, namespace, name): what is run, job, batch, library, strategy, stack, restart, asset, unit (of a run), task (its unit),
 scope (of a stack), lease or pool."""
 
+TOLD_SECONDS = 0.05
+"""Per job that waits for the same asset: how soon each tells that another one has it now."""
 WOKEN_AT_ONCE = 64
 """Runs of a pool that look again when a port may be free; whoever takes one wakes nobody, who gives one back does."""
 
@@ -168,22 +170,30 @@ class Wakes:
     def users_of_asset(self, key: Key, whether: bool) -> None:
         """An asset has another holder or state, or has counted reports: who waits for that looks again.
 
-        `whether`: it is new, or gone.
+        `whether`: it is new, or gone, or accepts something else.
         """
         if not self.awake:
             return
         assets = self._index.assets
         concerned = assets.users(key) if whether else (*assets.claimers(key), *assets.carriers(key))
         behind: set[Key] = set()
+        holder = assets.holder_of(key)
+        waiting = []
         for job in dict.fromkeys(concerned):
-            status = self._index.jobs.objects[job].get("status") or {}
-            if status.get("phase") in _OVER and not assets.carries(job):
+            obj = self._index.jobs.objects[job]
+            if (obj.get("status") or {}).get("phase") in _OVER and not assets.carries(job):
                 continue
-            self._queue.add(("job", *job))
+            if whether or holder is None or obj["metadata"]["uid"] == holder or assets.carries(job):
+                self._queue.add(("job", *job))
+            else:
+                waiting.append(job)
             # Those that are taken after this one; all, when the job had no hope without it.
             behind |= {asset for asset in assets.claimed(job) if asset > key or whether}
         for asset in behind:
             self._queue.add(("asset", *asset))
+        # They only tell who has it now: of many that wait for one asset, each does so now and then.
+        for job in waiting:
+            self._queue.add_after(("job", *job), len(waiting) * TOLD_SECONDS)
 
     def waiting_for_room(self) -> None:
         """Jobs that wait for room on this host look again, those that waited longest first."""

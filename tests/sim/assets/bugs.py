@@ -251,7 +251,7 @@ def a_phase_is_forgotten(patch):
 
 @planted("killed_after_its_purchase")
 def proved_by_what_was_seen_before(patch):
-    patch.setattr(job_draft.Draft, "_look", lambda self, expression: None)
+    patch.setattr(job_draft.Draft, "_seen", lambda self, name: True)
 
 
 @planted("killed_after_its_delivery")

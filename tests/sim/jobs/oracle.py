@@ -334,7 +334,9 @@ class JobOracle:
             for j in self._jobs_of(uid)
             if j.get("status", {}).get("phase", "Pending") in ("Pending", "InProgress")
         ]
-        if len(active) >= batch["spec"].get("parallelism", 10):
+        most = batch["spec"].get("parallelism", 10)
+        waiting = sum(map(_waits_for_an_asset, active))  # others may need other assets
+        if len(active) - min(waiting, most) >= most:
             raise OracleError(f"{ref[2]} is made though {len(active)} jobs of the batch are under way")
 
     # --- once nothing is left to do
@@ -454,3 +456,15 @@ class JobOracle:
 
 AT_ONCE = (reasons.EXPRESSION_FAILED, reasons.OUTPUTS_INVALID, reasons.OUTPUTS_TOO_LARGE)
 """Failures that a resume may meet again in the very pass in which it renews."""
+
+
+def _waits_for_an_asset(job: Object) -> bool:
+    status = job.get("status", {})
+    reasons = [c.get("reason") for c in status.get("conditions", ()) if c.get("type") == "Ready"]
+    return status.get("phase") == "Pending" and reasons[:1] in (
+        ["AssetHeld"],
+        ["AssetNotFound"],
+        ["AssetUnknown"],
+        ["NotOwner"],
+        ["WaitingForAsset"],
+    )

@@ -138,6 +138,18 @@ def test_parallelism(parallelism, phases, made):
     assert acts(s) == tuple(p.CreateJob(n) for n in names(40)[len(phases) : len(phases) + made])
 
 
+@pytest.mark.parametrize(("waiting", "made"), [(0, 0), (1, 1), (2, 2)])
+def test_jobs_that_wait_for_assets_leave_room_for_others(waiting, made):
+    s = snapshot(a_batch(40, parallelism=2), (P, P))
+    jobs = {n: replace(c, waits=i < waiting) for i, (n, c) in enumerate(s.jobs.items())}
+    assert len(acts(replace(s, jobs=jobs))) == made
+
+
+def test_no_more_of_them_wait_than_may_be_under_way():
+    s = snapshot(a_batch(40, parallelism=2), (P,) * 4)
+    assert acts(replace(s, jobs={n: replace(c, waits=True) for n, c in s.jobs.items()})) == ()
+
+
 def test_a_job_deleted_by_hand_counts_as_cancelled_and_is_not_made_again():
     s = after_write(snapshot(a_batch(), (I, C, I)))
     gone = replace(s, jobs={n: c for n, c in s.jobs.items() if n != "j0001"})

@@ -76,8 +76,13 @@ def first(claimants: Iterable[Claimant]) -> Claimant | None:
 
 
 def batches_of(job: PhasedJob) -> tuple[str, ...]:
-    """Uids of the batches that own a job: what a compensation has, its jobs have."""
-    return tuple(o.uid for o in job.metadata.owner_references if o.kind == "JobBatch" and o.uid)
+    """Uids of the batches that control a job, and named it: what a compensation has, its jobs have, and no copy of them."""
+    meta = job.metadata
+    return tuple(
+        o.uid
+        for o in meta.owner_references
+        if o.kind == "JobBatch" and o.controller and o.uid and meta.name.startswith(f"{o.name}-")
+    )
 
 
 def _invalid(job: PhasedJob) -> bool:

@@ -86,10 +86,7 @@ def _judge(d: Draft, c: CompensationStatus) -> bool:
 
 
 def _not_declared(d: Draft) -> None:
-    words = (
-        f"it has {d.summary}, and spec.compensation does not say how to empty it: a job that claims it with mode TakeOver "
-        "gets it as it is"
-    )
+    words = f"it has {d.summary}, and spec.compensation does not say how to empty it: {d.way_out()}"
     d.tell(AssetState.HELD_ORPHANED, reasons.NO_COMPENSATION, words, stalled=True)
 
 

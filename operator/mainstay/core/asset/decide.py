@@ -47,7 +47,8 @@ def decide(s: AssetSnapshot) -> AssetPlan:
         where, what = s.invalid
         stranded = d.state is AssetState.FREE and bool(d.holdings)
         state = AssetState.HELD_ORPHANED if stranded else d.state
-        d.tell(state, reasons.SPEC_INVALID, f"{where}: {what}", stalled=True)
+        goes = "; it is being deleted, and goes when that is corrected" if s.deleting else ""
+        d.tell(state, reasons.SPEC_INVALID, f"{where}: {what}{goes}", stalled=True)
     else:
         take_in(d)
         _whose(d)
@@ -106,10 +107,8 @@ def _left(d: Draft, holder: Holder, state: HolderState) -> None:
     if taker is not None and not d.s.deleting:
         _give(d, taker)
     elif state is HolderState.COMPLETED and holder.kind == "PhasedJob":
-        words = (
-            f"{_named(holder)} completed and left {d.summary}: a job that claims it with mode TakeOver gets it as it is; "
-            "when that job is deleted, the compensation empties it"
-        )
+        after = "the compensation empties it" if d.s.spec.compensation else "it waits for a person"
+        words = f"{_named(holder)} completed and left {d.summary}: {d.way_out()}; when that job is deleted, {after}"
         d.tell(AssetState.HELD_ORPHANED, reasons.HOLDER_COMPLETED, words, stalled=True)
     else:
         compensate(d, state)
@@ -117,6 +116,11 @@ def _left(d: Draft, holder: Holder, state: HolderState) -> None:
 
 def _nobodys(d: Draft) -> None:
     """Nobody has it, as far as it remembers."""
+    if d.s.stray:
+        words = "a process works with it whose job is gone: nobody gets it before that ends (mainstay doctor names it)"
+        d.tell(AssetState.HELD_ORPHANED if d.holdings else AssetState.UNKNOWN, reasons.HOLDER_LIVES, words)
+        d.timers.append(LIVES_SECONDS)
+        return
     own = first(one for one in d.s.claimants if one.had)
     if own is not None:
         _give(d, own)
@@ -146,8 +150,8 @@ def _nobodys(d: Draft) -> None:
         compensate(d, HolderState.GONE)
     else:
         words = (
-            f"it has {d.summary}, and no job here is known to have put that there: a job that claims it with mode TakeOver "
-            "gets it as it is, or set spec.compensation.unclaimed"
+            f"it has {d.summary}, and no job here is known to have put that there: {d.way_out()}, "
+            "or set spec.compensation.unclaimed"
         )
         d.tell(AssetState.HELD_ORPHANED, reasons.UNCLAIMED, words, stalled=True)
 
@@ -172,7 +176,8 @@ def _give(d: Draft, to: Claimant) -> None:
 def _unseen(d: Draft, words: str) -> None:
     """What has to be known is being asked, or can't be."""
     if d.failing:
-        d.tell(AssetState.UNKNOWN, reasons.PROBE_FAILED, f"{words}; the probe fails: {d.failing}")
+        words = f"{words}; the probe fails: {d.failing}{d.let_go()}"
+        d.tell(AssetState.UNKNOWN, reasons.PROBE_FAILED, words)
     elif d.s.status.state in (None, AssetState.UNKNOWN):
         d.tell(AssetState.UNKNOWN, reasons.NOT_OBSERVED, words)
     else:
@@ -196,7 +201,8 @@ def _acts(d: Draft) -> AssetPlan:
     """What the claims in status authorise, and what has to be looked at."""
     s = d.s
     if s.deleting and d.holder is None and d.state is AssetState.FREE and not (d.purpose or d.uncounted):
-        return Act(RemoveFinalizer())
+        gone = tuple(DeleteCompensation(name, uid) for name, uid in s.older)
+        return ActAll(gone) if gone else Act(RemoveFinalizer())
     acts: list[AssetEffect] = [DeleteCompensation(name, uid) for name, uid in s.older]
     waits = list(d.timers)
     if d.need is Need.CREATION:

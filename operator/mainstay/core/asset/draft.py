@@ -92,6 +92,18 @@ class Draft:
         self.purpose = purpose
         return False
 
+    def way_out(self) -> str:
+        """What a person can do about holdings that nothing empties."""
+        if self.s.deleting:
+            return "empty it yourself, or set spec.compensation, and it goes"
+        return "a job that claims it with mode TakeOver gets it as it is"
+
+    def let_go(self) -> str:
+        """How one that is being deleted goes though nobody can look into it."""
+        return (
+            "; it is being deleted, and goes unseen when spec.holdings is removed" if self.s.deleting else ""
+        )
+
     # -- changing
 
     def tell(self, state: AssetState, reason: str, words: str, *, stalled: bool = False) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from functools import partial
 
 from mainstay.api.asset import AssetState, AssetStatus
-from mainstay.api.conditions import Condition, ConditionStatus, condition, merge
+from mainstay.api.conditions import Condition, ConditionStatus, condition, find, merge
 from mainstay.core import reasons
 from mainstay.core.asset.draft import Draft
 from mainstay.core.asset.reports import unexpected
@@ -23,6 +25,8 @@ def outlook(d: Draft) -> AssetStatus:
     ):
         d.tell(AssetState.UNKNOWN, reasons.PROBE_FAILED, _both(d), stalled=d.stalled)
     changed = d.holdings != old.holdings
+    failing = d.failing or (s.looked_up is not None and s.looked_up.error)
+    conditions = [_calm(one, old.conditions) if failing else one for one in _conditions(d)]
     return old.model_copy(
         update={
             "observed_generation": s.asset.metadata.generation,
@@ -36,7 +40,7 @@ def outlook(d: Draft) -> AssetStatus:
             "deliveries": d.deliveries,
             "taken": d.taken,
             "compensation": d.compensation,
-            "conditions": merge(old.conditions, _conditions(d), s.now.replace(microsecond=0)),
+            "conditions": merge(old.conditions, conditions, s.now.replace(microsecond=0)),
         }
     )
 
@@ -45,10 +49,25 @@ def _both(d: Draft) -> str:
     return f"{d.words}; the probe fails: {d.failing}" if d.words else f"the probe fails: {d.failing}"
 
 
+def _calm(new: Condition, before: Iterable[Condition]) -> Condition:
+    """The old words where only numbers in them are others: ports, times and pids of an error are no news."""
+    old = find(before, new.type)
+    same = old is not None and (old.status, old.reason) == (new.status, new.reason)
+    if old is None or not same or _without_numbers(old.message) != _without_numbers(new.message):
+        return new
+    return new.model_copy(update={"message": old.message})
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"[0-9]+", "0", text)
+
+
 def _conditions(d: Draft) -> list[Condition]:
     s = d.s
     tell = partial(condition, now=s.now.replace(microsecond=0), generation=s.asset.metadata.generation)
     ready: ConditionStatus | bool = d.state in READY and not d.stalled and not s.deleting
+    if d.reason == reasons.COMPENSATING:
+        ready = False
     if d.reason == reasons.NOT_OBSERVED:
         ready = ConditionStatus.UNKNOWN
     told = [

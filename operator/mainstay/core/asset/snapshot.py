@@ -96,6 +96,7 @@ class AssetSnapshot:
     looking_up: bool = False
     next_look_up_seconds: float = 0.0
     holder: HolderView | None = None  # of status.holder
+    stray: bool = False  # a process works with it whose job does not have it, and nobody has
     claimants: tuple[Claimant, ...] = ()
     reports: tuple[ReportView, ...] = ()
     batch: BatchView | None = None  # of status.compensation, when it is there and ours

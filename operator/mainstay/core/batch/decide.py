@@ -55,6 +55,7 @@ class ChildView:
     phase: JobPhase
     state: JobGoal
     deleting: bool = False
+    waits: bool = False  # for an asset, which another job may be the one to free
     stuck: bool = False  # pending or under way, and only a person can change that
 
 
@@ -111,10 +112,15 @@ def _acts(s: BatchSnapshot, seconds: float | None) -> BatchPlan:
 
 
 def _room(s: BatchSnapshot) -> int:
-    """How many more jobs may be under way. One that can't begin counts: the next would be no better."""
-    waits = sum(1 for job in s.jobs.values() if job.stuck and job.phase is JobPhase.IN_PROGRESS)
+    """How many more jobs may be under way. One that can't begin counts: the next would be no better.
+
+    Not so one that waits for an asset, as others need other assets; but no more of these than may be under way.
+    """
+    most = s.batch.spec.parallelism
+    stuck = sum(1 for job in s.jobs.values() if job.stuck and job.phase is JobPhase.IN_PROGRESS)
+    waiting = sum(1 for job in s.jobs.values() if job.waits and job.phase is JobPhase.PENDING)
     active = sum(1 for job in s.jobs.values() if job.phase in ACTIVE)
-    return max(0, s.batch.spec.parallelism - active + waits)
+    return max(0, most - active + stuck + min(waiting, most))
 
 
 def _moves(s: BatchSnapshot) -> bool:

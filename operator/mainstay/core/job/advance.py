@@ -46,6 +46,7 @@ def _step(d: Draft, step: Step, *, claim: bool) -> Halt | None:
     now = d.s.now
     state = d.steps[step.name].state
     if state is StepState.PENDING:
+        d.at_this_moment()
         if not claim and not any(_known(d, phase) for phase in d.s.graph.phases[step.name]):
             return Halt.WORKING
         try:
@@ -130,6 +131,7 @@ def _phase(d: Draft, step: Step, phase: Phase, *, claim: bool) -> Halt | None:
     for task in phase.tasks:
         d.take(task, judge(d.s, task, d.tasks[task.name]))
         _answered(d, task)
+    d.at_this_moment()
     if claim and not _failures(d, phase):
         try:
             if _proved(d, phase):
@@ -254,6 +256,8 @@ def _begin_attempt(d: Draft, task: Task) -> None:
         return
     if d.holding() >= d.s.slots:
         d.waits_for_slot = True
+        return
+    if not d.sees_own():
         return
     t = d.tasks[task.name]
     attempt = max(t.attempt, unit.attempt if unit.state is not UnitState.ABSENT else 0) + 1

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from mainstay.api.phasedjob import (
+    CLAIMED,
     FINAL,
     JobGoal,
     JobPhase,
@@ -19,7 +20,7 @@ from mainstay.core import reasons
 from mainstay.core.job.advance import Halt, advance
 from mainstay.core.job.assets import forgotten, untold, without
 from mainstay.core.job.draft import STARVED, Draft
-from mainstay.core.job.ending import cancelled, deleting, gone, stop
+from mainstay.core.job.ending import cancelled, deleting, end_all, gone, stop
 from mainstay.core.job.outlook import outlook, slim
 from mainstay.core.job.resume import reset
 from mainstay.core.job.snapshot import JobSnapshot
@@ -77,6 +78,7 @@ def decide(s: JobSnapshot) -> JobPlan:
     if s.deleting:
         return _settle(d, deleting(d), teardown=True)
     if s.status.phase in FINAL:
+        end_all(d)  # nothing should live; somebody may have written the phase by hand
         return _settle(d, _over(d))
     if s.cancelled:
         return _settle(d, cancelled(d))
@@ -204,6 +206,7 @@ def _over(d: Draft) -> PhasedJobStatus:
             "observed_generation": told.observed_generation,
             "handled_resume_nonce": told.handled_resume_nonce,
             "conditions": told.conditions,
+            **({"steps": told.steps} if any(t.state in CLAIMED for t in s.status.tasks()) else {}),
         }
     )
 
@@ -315,9 +318,11 @@ def _acts(d: Draft, wait: Wait) -> JobPlan:
 
 def _looks(d: Draft, waits: list[float]) -> list[JobEffect]:
     """Have assets looked at that an expression waits for; one whose probe fails after a while."""
-    purpose, refs = d.purpose(), list[str]()
+    purpose, refs = d.moment, list[str]()
     for name in d.unseen:
         view = d.s.assets[name]
+        if not view.probed:
+            continue  # it counts what was told without being asked
         if view.error and view.next_look_seconds > 0:
             waits.append(view.next_look_seconds)
         elif purpose not in view.asking:

@@ -25,6 +25,7 @@ from mainstay.api.phasedjob import (
 from mainstay.core import reasons
 from mainstay.core.answers import Answer, answer
 from mainstay.core.expressions import evaluate, names_assets
+from mainstay.core.job.assets import report_id
 from mainstay.core.job.snapshot import AssetView, JobSnapshot
 from mainstay.core.job.tasks import Verdict
 from mainstay.core.names import outputs_name
@@ -79,6 +80,10 @@ class Draft:
         self.ended: dict[str, float] = {}  # tasks seen to have completed in this pass → when, epoch seconds
         self.waits_for_slot = False
         self.unseen: dict[str, None] = {}  # names of assets that have to be looked at
+        self.ran = False  # whether anything of the job was ever begun
+        self.moment = ""
+        """What a look is good for now: as soon as a task was begun, or ended, it takes another one."""
+        self.at_this_moment()
         self.held = old.assets
         if s.assets and not self.lacking():
             self.held = tuple(
@@ -119,22 +124,52 @@ class Draft:
 
     def _look(self, expression: str) -> None:
         """Ask for a look at every asset that the expression may name, unless it was made for this very moment."""
-        named = [name for name in self.s.assets if re.search(rf"\b{name}\b", expression)]
-        views = {name: self.s.assets[name] for name in named or self.s.assets}
-        purpose = self.purpose()
-        unseen = [name for name, view in views.items() if view.probed and purpose not in view.purposes]
+        named = [name for name in self.s.assets if re.search(rf"\b{name}\b", expression)] or list(
+            self.s.assets
+        )
+        unseen = [name for name in named if not self._seen(name)]
+        if re.search(r"\baccepts\b", expression):
+            views = ((name, self.s.assets[name]) for name in named)
+            unseen += [name for name, view in views if view.looks_up and view.accepts is None]
         if unseen:
             self.unseen |= dict.fromkeys(unseen)
             raise UnseenError
 
-    def purpose(self) -> str:
-        """What a look is good for: as soon as a task was begun, or ended, it takes another one.
+    def sees_own(self) -> bool:
+        """Whether what a task is told of the job's own assets is true.
+
+        What was seen as they were given to it, until something of it has run; then what was seen at this very moment.
+        """
+        if not self.ran:
+            return True
+        claims = [
+            claim.name for claim in self.s.spec.assets if claim.exclusive and claim.name in self.s.assets
+        ]
+        unseen = [name for name in claims if not self._seen(name)]
+        self.unseen |= dict.fromkeys(unseen)
+        return not unseen
+
+    def _seen(self, name: str) -> bool:
+        """Whether it is known what is in an asset: by a look, or, without a probe, when it has counted all that was told."""
+        view = self.s.assets[name]
+        if view.probed:
+            return self.moment in view.purposes
+        return not any(
+            report.ref == view.ref and report_id(self.s.uid, t) not in view.taken
+            for t in self.tasks.values()
+            for report in t.reports
+        )
+
+    def at_this_moment(self) -> None:
+        """What ran so far was judged: looks from before that are worth nothing, and what is claimed now has not begun.
 
         Attempts only grow, and between two equal sums of them a claim can only have ended.
         """
         tasks = self.tasks.values()
         attempts, done = sum(t.attempt for t in tasks), sum(1 for t in tasks if t.state in SETTLED)
-        return f"{self.s.uid}:{self.s.status.resumes}:{attempts}:{sum(1 for _ in self.live())}:{done}"
+        live = sum(1 for _ in self.live())
+        self.ran = attempts > 0
+        self.moment = f"{self.s.uid}:{self.s.status.resumes}:{attempts}:{live}:{done}"
 
     def lacking(self) -> list[AssetView]:
         """Assets that the job needs and can't use now, in the order in which it takes them."""

@@ -12,14 +12,19 @@ from mainstay.core.plan import StopTask
 from mainstay.core.unit import GONE, LIVE, Unit, UnitState
 
 
-def cancelled(d: Draft) -> PhasedJobStatus:
-    """Every claimed task is stopped, and then the job is over."""
+def end_all(d: Draft) -> None:
+    """Every claimed task is stopped, and judged by how it ended."""
     for task in d.s.graph.tasks.values():
         t = d.tasks[task.name]
         if t.state in CLAIMED:
             if t.state is not TaskState.STOPPING:
                 d.task(task.name, state=TaskState.STOPPING)
             d.take(task, judge(d.s, task, d.tasks[task.name]))
+
+
+def cancelled(d: Draft) -> PhasedJobStatus:
+    """Every claimed task is stopped, and then the job is over."""
+    end_all(d)
     if any(d.live()):
         phase = d.s.status.phase or JobPhase.PENDING
         return outlook(d, phase, reasons.CANCELLING, f"stopping what runs, {_why(d)}")
@@ -43,12 +48,16 @@ def _why(d: Draft) -> str:
 
 
 def deleting(d: Draft) -> PhasedJobStatus:
-    """Claims that every living task is to be stopped."""
+    """Claims that every living task is to be stopped; what ended is judged, for what it told of assets counts."""
     for name, t in d.tasks.items():
         unit = d.s.units.get(name)
-        lives = unit is not None and unit.state in LIVE and not d.s.foreign(name)
-        if lives and t.state is not TaskState.STOPPING:
-            d.task(name, state=TaskState.STOPPING)
+        if unit is None or d.s.foreign(name):
+            continue
+        if unit.state in LIVE:
+            if t.state is not TaskState.STOPPING:
+                d.task(name, state=TaskState.STOPPING)
+        elif t.state in CLAIMED and d.s.spec.assets:
+            d.tasks[name] = judge(d.s, d.s.graph.tasks[name], t).status
     phase = d.s.status.phase or JobPhase.PENDING
     return outlook(d, phase, reasons.DELETING, "stopping what runs, the job is being deleted")
 

@@ -38,6 +38,7 @@ class AssetView:
     asking_seconds: float = 0.0  # since the question under way was asked
     error: str = ""  # why the last question failed
     next_look_seconds: float = 0.0  # until a failed one may be repeated
+    looks_up: bool = False  # it has a probe of what it accepts, so that None means not known yet
     taken: frozenset[str] = frozenset()  # reports that it has counted
 
 

@@ -35,6 +35,7 @@ def task_spec(s: JobSnapshot, action: StartTask, sources: Sources) -> UnitSpec:
         limits=program.limits,
         grace_seconds=float(program.termination_grace_period_seconds),
         inputs=json.dumps(_inputs(s, action, sources), ensure_ascii=False, separators=(",", ":")).encode(),
+        assets=tuple(claim.ref for claim in s.spec.assets if claim.exclusive),
         timeout_seconds=None if task.timeout_seconds is None else float(task.timeout_seconds),
     )
 

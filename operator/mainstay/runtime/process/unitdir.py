@@ -65,6 +65,7 @@ class Spec:
     env: dict[str, str]
     user: tuple[int, int, tuple[int, ...]] | None
     cgroups: tuple[str, ...]
+    assets: tuple[str, ...] = ()
 
 
 def _integer(text: str) -> int:
@@ -170,6 +171,7 @@ class UnitDir:
             env=dict(value.partition("=")[::2] for key, value in entries if key == "e"),
             user=user,
             cgroups=tuple(get("cgroups", "").splitlines()),
+            assets=tuple(get("assets", "").split()),
         )
 
     # -- markers ---------------------------------------------------------------------------------

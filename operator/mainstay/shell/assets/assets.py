@@ -86,6 +86,10 @@ class AssetReconciler(Reconciler[AssetSnapshot, AssetStatus, AssetMemory]):
         self._index.drop(obj)
 
     def _written(self, snapshot: AssetSnapshot, status: AssetStatus, obj: Object) -> None:
+        before, after = snapshot.status.holder, status.holder
+        if (before and before.uid) != (after and after.uid):
+            meta = snapshot.asset.metadata
+            self._observer.changed_hands((meta.namespace, meta.name))
         for event in events(snapshot.status, status):
             self._recorder.record(obj, event)
         if compensated(snapshot.status, status):

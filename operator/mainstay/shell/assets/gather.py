@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
-from mainstay.api.asset import ASSET_UID_LABEL, Asset, Holder
+from mainstay.api.asset import ASSET_UID_LABEL, Asset, AssetState, Holder
 from mainstay.api.jobbatch import BatchPhase
 from mainstay.api.phasedjob import FINAL, JobPhase, PhasedJob
 from mainstay.core.asset.check import problems
@@ -110,6 +110,7 @@ class AssetGatherer:
             looking_up=sight.up_task is not None,
             next_look_up_seconds=self._observer.next_look_up(sight, every),
             holder=self._holder(key, holder, lives=lives),
+            stray=lives and holder is None,
             claimants=self._claimants(key),
             reports=self._reports(key),
             batch=self._batch(key, current),
@@ -151,26 +152,44 @@ class AssetGatherer:
             memory.gone = holder.uid
 
     async def _lives(self, key: Key, holder: Holder | None) -> bool:
-        """Whether a process may live, or start, of a holder that is gone, or of a job of it that was deleted by force."""
-        if holder is None:
+        """Whether a process may live, or start, that works with the asset though nobody is to have it any more.
+
+        Of a holder that has ended or is gone, whatever its status was made to say; and of any job that has no object:
+        deleted by force, or forgotten by an API server that was restored.
+        """
+        obj = self._known(key, holder) if holder is not None else None
+        if obj is not None and holder is not None and not _ended(holder, obj):
             return False
-        obj = self._known(key, holder)
-        if obj is not None and (holder.kind == "PhasedJob" or not _over(obj)):
-            return False  # a job that has ended saw its processes end
-        if holder.kind == "JobBatch" and any(
-            (job.get("status") or {}).get("phase") not in _FINAL
-            for job in self._jobs.children((key[0], holder.name), holder.uid)
+        if holder is None and not self._claimants(key):
+            return False
+        if (
+            holder is not None
+            and holder.kind == "JobBatch"
+            and any(
+                (job.get("status") or {}).get("phase") not in _FINAL
+                for job in self._jobs.children((key[0], holder.name), holder.uid)
+            )
         ):
             return True
         for name in await self._runtime.names():
             namespace, job, _ = task_key(name)
-            part = job == holder.name if holder.kind == "PhasedJob" else job.startswith(f"{holder.name}-")
-            if namespace == key[0] and part:
-                unit = await self._runtime.observe(name)
-                theirs = holder.kind == "JobBatch" or unit.owner_uid in ("", holder.uid)
-                if unit.state in LIVE and theirs:
-                    return True
+            if namespace != key[0]:
+                continue
+            theirs = holder is not None and (
+                job == holder.name if holder.kind == "PhasedJob" else job.startswith(f"{holder.name}-")
+            )
+            if not theirs and (namespace, job) in self._jobs.jobs.objects:
+                continue
+            unit = await self._runtime.observe(name)
+            if unit.state in LIVE and (
+                key[1] in unit.assets or (theirs and self._of(holder, unit.owner_uid))
+            ):
+                return True
         return False
+
+    @staticmethod
+    def _of(holder: Holder | None, owner: str) -> bool:
+        return holder is not None and (holder.kind == "JobBatch" or owner in ("", holder.uid))
 
     def _holder(self, key: Key, holder: Holder | None, *, lives: bool) -> HolderView | None:
         if holder is None:
@@ -181,9 +200,10 @@ class AssetGatherer:
         phase = (obj.get("status") or {}).get("phase") or "Pending"
         if holder.kind == "PhasedJob":
             ended = {str(p): state for p, state in _ENDS.items()}.get(phase)
-            return HolderView(ended or HolderState.ACTIVE)
+            return HolderView(ended or HolderState.ACTIVE, lives=lives)
         over = {str(p): state for p, state in _BATCH_ENDS.items()}.get(phase)
-        words = _ready_words(obj) if over is None and _needs_person(obj) else ""
+        stands = _needs_person(obj) or phase == str(BatchPhase.SUSPENDED)
+        words = _ready_words(obj) if over is None and stands else ""
         return HolderView(over or HolderState.ACTIVE, lives=lives, words=words)
 
     # -- who wants it
@@ -254,6 +274,12 @@ class AssetGatherer:
         """
         c, meta, holder = asset.status.compensation, asset.metadata, asset.status.holder
         found = []
+        if meta.deletion_timestamp is not None and asset.status.state is AssetState.FREE:
+            return tuple(
+                (obj["metadata"]["name"], obj["metadata"]["uid"])
+                for batch, obj in self._jobs.batches.objects.items()
+                if batch[0] == key[0] and empties(obj, asset) and not obj["metadata"].get("deletionTimestamp")
+            )
         for attempt in range(max(1, c.attempt - KEPT), c.attempt + 1) if c is not None else ():
             obj = self._ours(key, asset, compensation_name(meta.name, meta.uid, attempt))
             if obj is None or obj["metadata"].get("deletionTimestamp"):
@@ -267,6 +293,10 @@ class AssetGatherer:
 def empties(batch: Object, asset: Asset) -> bool:
     """Whether the batch was made to empty this very asset."""
     return (batch["metadata"].get("labels") or {}).get(ASSET_UID_LABEL) == asset.metadata.uid
+
+
+def _ended(holder: Holder, obj: Object) -> bool:
+    return _over(obj) if holder.kind == "JobBatch" else (obj.get("status") or {}).get("phase") in _FINAL
 
 
 def _over(batch: Object) -> bool:

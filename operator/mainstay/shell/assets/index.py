@@ -20,7 +20,8 @@ class AssetIndex:
         self.concerned: Callable[[Key], None] = lambda _: None
         """Called with an asset for which it matters what became of a job."""
         self.moved: Callable[[Key, bool], None] = lambda *_: None
-        """Called with an asset whose holder, state or counted reports are others than before; True if it is new, or gone."""
+        """Called with an asset whose holder, state or counted reports are others than before; True if it is new, or gone, or
+        accepts something else."""
         self._claimers: dict[Key, dict[Key, None]] = {}
         self._users: dict[Key, dict[Key, None]] = {}  # those that only look at it, too
         self._carriers: dict[Key, dict[Key, None]] = {}
@@ -43,7 +44,7 @@ class AssetIndex:
         if not self.assets.put(obj):
             return False
         if before is None or _goes_by(before) != _goes_by(obj):
-            self.moved(key, before is None or before["metadata"]["uid"] != obj["metadata"]["uid"])
+            self.moved(key, before is None or _known_by(before) != _known_by(obj))
         return True
 
     def drop(self, obj: Object) -> bool:
@@ -144,12 +145,17 @@ def _said(job: PhasedJob) -> tuple[object, ...]:
     )
 
 
+def _known_by(obj: Object) -> tuple[Any, ...]:
+    """What also jobs go by that only look at it."""
+    return obj["metadata"]["uid"], (obj.get("status") or {}).get("accepts")
+
+
 def _goes_by(obj: Object) -> tuple[Any, ...]:
     """What jobs go by of an asset."""
     status = obj.get("status") or {}
     holder = status.get("holder") or {}
     return (
-        obj["metadata"]["uid"],
+        *_known_by(obj),
         obj["metadata"].get("deletionTimestamp"),
         holder.get("uid"),
         status.get("state"),

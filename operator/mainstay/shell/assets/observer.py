@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 
 WorkKey = tuple[str, str, str]
 
-FRESH_SECONDS = 5.0
-"""How long a look is good for the decision that asked for it; then something may have changed it from outside."""
+FRESH_SECONDS = 30.0
+"""How long a look is good for the decision that asked for it. What runs of the job ends that earlier; this is for what
+others may do to it, and long enough that an operator with much to do reads an answer before it is too old."""
 FAILURE_SECONDS, FAILURES_CAP_SECONDS = 1.0, 30.0
 """How soon a question that failed is asked again: at first, and at most."""
 UP_SECONDS = 1.0
@@ -50,6 +51,7 @@ class Sight:
     every: float = 0.0  # seconds until the next look, drawn after each
     task: asyncio.Task[None] | None = None
     began: float = 0.0  # when it did
+    void: bool = False  # the asset changed hands since
     # the same of what it accepts
     accepts_probe: str = ""
     looked_up: LookedUp | None = None
@@ -141,6 +143,12 @@ class Observer:
         if sight.up_task is None:
             sight.up_task = asyncio.create_task(self._looking_up(key, asset, sight), name=f"look up {key}")
 
+    def changed_hands(self, key: Key) -> None:
+        """Whatever was seen before somebody else got the asset is good for no decision after it."""
+        if (sight := self._sights.get(key)) is not None:
+            sight.good_for.clear()
+            sight.void = sight.task is not None
+
     def forget(self, key: Key) -> None:
         """The asset is gone."""
         sight = self._sights.pop(key, None)
@@ -175,11 +183,12 @@ class Observer:
                 if probe == sight.probe:
                     sight.looked, sight.at = looked, time.monotonic()
                     sight.failures = sight.failures + 1 if looked.error else 0
-                    sight.good_for |= dict.fromkeys(sight.asking, sight.at)
+                    if not sight.void:
+                        sight.good_for |= dict.fromkeys(sight.asking, sight.at)
                     sight.every = every * random.uniform(0.9, 1.1)  # noqa: S311 - a jitter
         finally:
             waiting += sight.asking.values()
-            sight.asking, sight.task = {}, None
+            sight.asking, sight.task, sight.void = {}, None, False
             if sight.wanted and not self._closed and self._sights.get(key) is sight:
                 self._begin(key, sight)
         for who in dict.fromkeys(waiting):

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from mainstay.api.asset import Asset, AssetState
 from mainstay.api.conditions import find
 from mainstay.api.phasedjob import PhasedJob
+from mainstay.core import reasons
 from mainstay.core.asset.claims import batches_of, belongs_to
+from mainstay.core.asset.snapshot import Looked, LookedUp
 from mainstay.core.job.snapshot import AssetView
 from mainstay.shell.assets.index import AssetIndex
 from mainstay.shell.assets.observer import Observer
@@ -56,10 +58,22 @@ class AssetViews:
             else frozenset(),
             asking=self._observer.asking(sight),
             asking_seconds=self._observer.asking_seconds(sight),
-            error=looked.error if looked is not None else "",
+            error=_error(asset, looked, sight.looked_up),
+            looks_up=asset.spec.accepts is not None,
             next_look_seconds=self._observer.next_look(sight),
             taken=frozenset(status.taken),
         )
+
+
+def _error(asset: Asset, looked: Looked | None, looked_up: LookedUp | None) -> str:
+    """Why it can't be known what is in it, or what it accepts."""
+    ready = find(asset.status.conditions, "Ready")
+    if ready is not None and ready.reason == reasons.SPEC_INVALID:
+        return ready.message
+    if looked is not None and looked.error:
+        return looked.error
+    unknown = asset.status.accepts is None and looked_up is not None
+    return looked_up.error if unknown and looked_up is not None else ""
 
 
 def _trouble(asset: Asset) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from mainstay.api.jobbatch import BATCH_LABEL, SHORT_MAX, JobBatch, JobBatchStatus
 from mainstay.api.meta import API_VERSION
 from mainstay.api.phasedjob import JobGoal, JobPhase
+from mainstay.core import reasons
 from mainstay.core.batch.decide import BLOCKED_SECONDS, BatchSnapshot, ChildView, decide, events
 from mainstay.core.plan import (
     Action,
@@ -31,6 +32,15 @@ from mainstay.shell.recorder import Recorder
 from mainstay.shell.store import Key, Object, key_of
 
 _PHASES = {str(phase): phase for phase in JobPhase}
+_WAITS = frozenset(
+    {
+        reasons.ASSET_HELD,
+        reasons.ASSET_NOT_FOUND,
+        reasons.ASSET_UNKNOWN,
+        reasons.NOT_OWNER,
+        reasons.WAITING_FOR_ASSET,
+    }
+)
 _GOALS = {str(goal): goal for goal in JobGoal}
 
 
@@ -210,6 +220,7 @@ def _view(obj: Object) -> ChildView:
     stalled = any(
         c.get("type") == "Stalled" and c.get("status") == "True" for c in status.get("conditions") or ()
     )
+    ready = next((c.get("reason") for c in status.get("conditions") or () if c.get("type") == "Ready"), "")
     state = (obj.get("spec") or {}).get("state") or "Running"
     return ChildView(
         name=obj["metadata"]["name"],
@@ -217,5 +228,6 @@ def _view(obj: Object) -> ChildView:
         phase=_PHASES.get(phase, JobPhase.ACTION_REQUIRED),
         state=_GOALS.get(state, JobGoal.RUNNING),
         deleting=bool(obj["metadata"].get("deletionTimestamp")),
+        waits=ready in _WAITS,
         stuck=phase in ("Pending", "InProgress") and stalled,
     )

@@ -38,10 +38,19 @@ def a_job(
     held: tuple[str, ...] = (),
     invalid: bool = False,
     batch: str = "",
+    owner: str = "the",
+    name: str = "haul",
+    controls: bool = True,
     state: str | None = None,
     **status: Any,
 ) -> PhasedJob:
-    meta = {"name": "haul", "namespace": "d", "uid": UID, "generation": generation, "creationTimestamp": NOW}
+    meta = {
+        "name": name,
+        "namespace": "d",
+        "uid": UID,
+        "generation": generation,
+        "creationTimestamp": NOW,
+    }
     spec = {"steps": STEPS, "assets": SHIPS if assets is None else assets} | (
         {"state": state} if state else {}
     )
@@ -58,7 +67,9 @@ def a_job(
     }
     changed = {"deletion_timestamp": NOW if deleting else None}
     if batch:
-        changed["owner_references"] = (OwnerReference(kind="JobBatch", name=batch, uid=batch),)  # type: ignore[assignment]
+        changed["owner_references"] = (
+            OwnerReference(kind="JobBatch", name=owner, uid=batch, controller=controls),
+        )  # type: ignore[assignment]
     return job.model_copy(
         update={
             "status": job.status.model_copy(update=told),
@@ -97,8 +108,15 @@ def test_one_after_the_other(has: tuple[str, ...], may: list[str]) -> None:
         ] == may
 
 
+@pytest.mark.parametrize(
+    "copied", [{"owner": "night"}, {"controls": False}], ids=["named else", "not controlled"]
+)
+def test_a_copy_of_a_job_has_not_what_its_batch_has(copied: dict[str, Any]) -> None:
+    assert batches_of(a_job(batch="the-batch", name="the-haul", **copied)) == ()
+
+
 def test_what_its_batch_has_it_has() -> None:
-    job = a_job(batch="the-batch")
+    job = a_job(batch="the-batch", name="the-haul")
     assert batches_of(job) == ("the-batch",)
     assert claims(job, "ship-2", ship_1="the-batch")
     assert not claims(a_job(), "ship-2", ship_1="the-batch")
@@ -207,7 +225,13 @@ def test_who_can_not_get_all_takes_nothing(missing: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("asset", "job", "whose"),
-    [("", "", ""), ("", "bob", ""), ("alice", "alice", ""), ("alice", "bob", "alice"), ("alice", "", "alice")],
+    [
+        ("", "", ""),
+        ("", "bob", ""),
+        ("alice", "alice", ""),
+        ("alice", "bob", "alice"),
+        ("alice", "", "alice"),
+    ],
 )
 def test_what_belongs_to_another_is_not_had(asset: str, job: str, whose: str) -> None:
     ship, market = an_asset("ship-1", asset), an_asset("a-market", "carol")

@@ -110,6 +110,9 @@ def test_a_job_that_lost_its_asset_begins_nothing_and_ends_what_it_does() -> Non
     assert [one.ref for one in world.job.status.assets] == ["ship-1"]
     world.change("ship", mine=True)
     world.settle()
+    assert world.executed == [("a", 1)]
+    world.answer()
+    world.settle()
     assert world.executed == [("a", 1), ("b", 1)]
 
 
@@ -173,3 +176,17 @@ def test_a_job_without_assets_is_told_of_none() -> None:
     world = AssetWorld.made(spec(phase("p", "haul"), assets=()))
     world.settle()
     assert "assets" not in told_to(world)
+
+
+@pytest.mark.parametrize("phase_by_hand", [JobPhase.CANCELLED, JobPhase.FAILED, JobPhase.COMPLETED])
+def test_what_runs_of_a_job_that_somebody_declared_over_is_ended(phase_by_hand: JobPhase) -> None:
+    """Its asset is given to nobody while it lives; and its phase can't be taken back."""
+    world = AssetWorld.made(HAUL)
+    world.settle()
+    edited = world.job.status.model_copy(update={"phase": phase_by_hand})
+    world.job = world.job.model_copy(update={"status": edited})
+    world.settle()
+    assert world.states() == {"haul": "Stopping"}
+    world.end("haul", 1)
+    world.settle()
+    assert (world.states(), world.job.status.phase) == ({"haul": "Failed"}, phase_by_hand)

@@ -79,9 +79,9 @@ def test_every_claim_and_every_end_is_another_purpose() -> None:
 
     def note() -> None:
         world.settle()
-        seen.append(Draft(world.snapshot()).purpose())
+        seen.append(Draft(world.snapshot()).moment)
 
-    seen.append(Draft(world.snapshot()).purpose())
+    seen.append(Draft(world.snapshot()).moment)
     note()
     world.end("a")
     world.wait(2)
@@ -90,9 +90,13 @@ def test_every_claim_and_every_end_is_another_purpose() -> None:
     note()
     assert world.states()["b"] == "Retrying"
     world.wait(5)
+    world.settle()
+    world.answer()  # what the retry is told of the ship
     note()
     world.end("b")
     world.wait(2)
+    world.settle()
+    world.answer()
     note()
     world.end("asks", outputs={"actionRequired": {"title": "?"}})
     world.wait(2)
@@ -216,3 +220,74 @@ def test_a_phase_that_asks_a_user_says_so_while_the_probe_fails() -> None:
     assert world.job.status.phase is JobPhase.ACTION_REQUIRED
     assert world.condition()[1] == reasons.ACTION_REQUIRED
     assert "Which market?" in world.message()
+
+
+# --- without a completeWhen
+
+
+def test_the_first_task_begins_with_what_was_seen_as_the_ship_was_given() -> None:
+    world = AssetWorld.made(spec(phase("buy", "buy")))
+    world.settle()
+    assert (world.executed, world.asked) == ([("buy", 1)], [])
+
+
+def test_a_retry_is_told_what_is_in_the_ship_now() -> None:
+    retried = {"name": "buy", "program": {"command": ["buy"]}, "retries": 1, "initialBackoffSeconds": 0}
+    world = AssetWorld.made(spec(phase("buy", retried)))
+    world.settle()
+    world.end("buy", 1)
+    world.settle()
+    assert (world.executed, len(world.asked)) == ([("buy", 1)], 1)
+    world.answer(IRON)
+    world.settle()
+    assert world.executed == [("buy", 1), ("buy", 2)]
+
+
+def test_tasks_that_begin_together_take_one_look() -> None:
+    world = AssetWorld.made(spec(phase("buy", "buy"), phase("sell", "a", "b", "c")))
+    world.settle()
+    world.end("buy")
+    world.settle()
+    world.answer()
+    world.settle()
+    assert world.executed == [("buy", 1), ("a", 1), ("b", 1), ("c", 1)]
+    assert len(world.asked) == 1
+
+
+def test_without_a_probe_nothing_goes_on_before_the_asset_has_counted_what_was_told() -> None:
+    """Else the second phase would be judged by what was in it before the first."""
+    empty = "!assets.ship.holdings.exists(h, h.symbol == 'IRON_ORE')"
+    world = AssetWorld.made(spec(phase("buy", "buy"), phase("sell", "sell", completeWhen=empty)))
+    world.change("ship", probed=False)
+    world.settle()
+    told = [{"symbol": "IRON_ORE", "units": 40}]
+    world.end("buy", outputs={"assets": {"ship": {"holdings": told}}})
+    world.wait(2)
+    world.settle()
+    assert (world.states()["sell"], world.asked) == ("Pending", [])
+    world.change("ship", holdings=IRON, taken=frozenset({world.report_id("buy")}))
+    world.settle()
+    assert world.executed == [("buy", 1), ("sell", 1)]
+
+
+@pytest.mark.parametrize("known", [None, (), ("IRON_ORE",)])
+def test_what_a_factory_accepts_is_waited_for(known: tuple[str, ...] | None) -> None:
+    when = "'IRON_ORE' in assets.factory.accepts"
+    step = {"name": "step", "when": when, "phases": [phase("p", "deliver")]}
+    world = AssetWorld.made({**spec(phase("p", "deliver")), "steps": [step]})
+    world.change("factory", looks_up=True, accepts=known)
+    world.settle()
+    states = {None: "Pending", (): "Skipped", ("IRON_ORE",): "Starting"}
+    assert world.states() == {"deliver": states[known]}
+
+
+def test_what_a_factory_accepts_is_not_known_while_its_probe_fails() -> None:
+    when = "'IRON_ORE' in assets.factory.accepts"
+    step = {"name": "step", "when": when, "phases": [phase("p", "deliver")]}
+    world = AssetWorld.made({**spec(phase("p", "deliver")), "steps": [step]})
+    world.change("factory", looks_up=True, error="answered with 503")
+    world.settle()
+    assert world.states() == {"deliver": "Pending"}
+    ready = next(c for c in world.job.status.conditions if c.type == "Ready")
+    assert ready.reason == reasons.ASSET_UNKNOWN
+    assert ready.message == "asset factory-1 can't be looked at: answered with 503"

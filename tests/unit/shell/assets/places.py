@@ -59,9 +59,9 @@ class Place:
         assert found is not None
         return found
 
-    async def runs(self, job: str, *, owner: str, namespace: str = "d") -> str:
+    async def runs(self, job: str, *, owner: str, namespace: str = "d", assets: tuple[str, ...] = ()) -> str:
         name = task_unit(namespace, job, "t")
-        await self.runtime.start(UnitSpec(name=name, owner_uid=owner, attempt=1, argv=("t",)))
+        await self.runtime.start(UnitSpec(name=name, owner_uid=owner, attempt=1, argv=("t",), assets=assets))
         return name
 
 

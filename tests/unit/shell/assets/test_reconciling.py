@@ -15,6 +15,7 @@ from mainstay.core.names import compensation_name
 from mainstay.core.run.story import Event
 from mainstay.runtime.fake_tasks import FakeTaskRuntime
 from mainstay.shell.assets.assets import REFUSED_SECONDS, AssetReconciler
+from mainstay.shell.assets.observer import FRESH_SECONDS
 from mainstay.shell.jobs.index import JobIndex
 from mainstay.shell.kube import ASSETS, BATCHES, JOBS, ApiError, ApiUnavailableError, path
 from mainstay.shell.store import Object
@@ -219,7 +220,7 @@ async def test_a_refusal_does_not_keep_what_was_emptied_by_hand(place: Place) ->
     place.server.refusal = ApiError(403, "Forbidden", "exceeded quota")
     await place.settle()
     place.house.probes.answers[URL] = []
-    place.house.clock.now += REFUSED_SECONDS
+    place.house.clock.now += FRESH_SECONDS + REFUSED_SECONDS
     await place.settle()
     assert (place.holder(), place.status()["state"]) == ("", "Free")
 

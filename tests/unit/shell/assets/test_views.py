@@ -31,8 +31,8 @@ def put(house: House, *, deleting: bool = False, probe: bool = True, **status: A
 
 
 def view(house: House, *, uid: str = "j1", batch: str = "") -> AssetView:
-    owners = [{"kind": "JobBatch", "name": "night", "uid": batch}] if batch else []
-    meta = {"name": "haul", "namespace": "d", "uid": uid, "ownerReferences": owners}
+    owners = [{"kind": "JobBatch", "name": "night", "uid": batch, "controller": True}] if batch else []
+    meta = {"name": "night-haul", "namespace": "d", "uid": uid, "ownerReferences": owners}
     spec = {"steps": STEPS, "assets": [{"name": "ship", "ref": "ship-1"}]}
     return AssetViews(house.index, house.observer).of(
         PhasedJob.model_validate({"metadata": meta, "spec": spec})

@@ -45,4 +45,6 @@ def _compose(
         more.append(("given", "1"))
     if spec.timeout_seconds is not None:
         more.append(("timeout", f"{spec.timeout_seconds:.3f}"))
+    if spec.assets:
+        more.append(("assets", " ".join(spec.assets)))
     return declare.compose(scope, unit, spec, extra=extra, ours=ours, more=more)

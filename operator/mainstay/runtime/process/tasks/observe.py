@@ -106,6 +106,7 @@ class TaskObserver:
             held_locally=files.held,
             deletion_witnessed=files.stop is not None and files.stop.deleting,
             defined=spec is not None,
+            assets=spec.assets if spec is not None else (),
             outcome=outcome,
         )
 
