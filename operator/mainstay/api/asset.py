@@ -210,6 +210,7 @@ class CompensationStatus(Model):
         0, description="How many in a row ended, and left holdings. 0 again once it is empty."
     )
     cause: str = Field("", description="Why there is one, in one CamelCase word.", max_length=64)
+    message: str = Field("", description="Why the last one left holdings, in words.", max_length=512)
     holdings: Annotated[tuple[Holding, ...], Field(max_length=HOLDINGS_MAX)] = Field(
         (),
         description="What it was made for, a job each.",

@@ -126,6 +126,27 @@ def named_assets(expression: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(re.findall(r"(?<![\w.])assets\.([A-Za-z_]\w*)", _without_texts(expression))))
 
 
+ASSET_FIELDS = ("ref", "type", "state", "holdings", "accepts")
+HOLDING_FIELDS = ("symbol", "units")
+_ASSET_FIELD = re.compile(r"(?<![\w.])assets\.[A-Za-z_]\w*\.([A-Za-z_]\w*)")
+_HOLDINGS = re.compile(r"\.holdings\s*\.\s*(?:exists|all|filter|map|exists_one)\s*\(\s*([A-Za-z_]\w*)\s*,")
+
+
+@lru_cache(maxsize=4096)
+def unknown_fields(expression: str) -> tuple[str, ...]:
+    """What it asks of assets and holdings that these don't have: an empty list would hide it until there is cargo."""
+    text = _without_texts(expression)
+    found = [
+        f"an asset has no {field}; it has {', '.join(ASSET_FIELDS)}"
+        for field in _ASSET_FIELD.findall(text)
+        if field not in ASSET_FIELDS
+    ]
+    for name in dict.fromkeys(_HOLDINGS.findall(text)):
+        fields = re.findall(rf"(?<![\w.]){name}\.([A-Za-z_]\w*)", text)
+        found += [f"a holding has no {f}; it has symbol and units" for f in fields if f not in HOLDING_FIELDS]
+    return tuple(dict.fromkeys(found))
+
+
 def _without_texts(expression: str) -> str:
     return re.sub(r"\"[^\"]*\"|'[^']*'", "''", expression)
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from mainstay.core.expressions import ExpressionError, compiled, evaluate
+from mainstay.core.expressions import (
+    ITEMS_MAX,
+    ExpressionError,
+    compiled,
+    evaluate,
+    extracted,
+    unknown_fields,
+)
 
 VALUES = {
     "inputs": {"go": True, "n": 3, "name": "x", "list": [1, 2], "none": None, "deep": {"a": {"b": 1.5}}},
@@ -110,3 +117,31 @@ def test_values_that_cel_does_not_have_are_told(value):
     except ExpressionError as error:
         said = str(error)
     assert said
+
+
+@pytest.mark.parametrize(
+    ("expression", "what"),
+    [
+        ("assets.ship.holdings.exists(h, h.symbol == 'A' && h.units >= 3)", ()),
+        ("!assets.a.holdings.all(x, x.symbol in inputs.list) || tasks.a.outputs.symbl == 1", ()),
+        ("inputs.assets.ship.cargo == 'assets.ship.cargo'", ()),
+        ("'A' in assets.factory.accepts && assets.factory.state == 'Free'", ()),
+        (
+            "assets.ship.holdings.exists(h, h.symbl == 'A')",
+            ("a holding has no symbl; it has symbol and units",),
+        ),
+        (
+            "assets.ship.holding.size() > 0",
+            ("an asset has no holding; it has ref, type, state, holdings, accepts",),
+        ),
+    ],
+)
+def test_fields_that_nothing_has_are_found_before_there_is_cargo(expression, what):
+    compiled(expression)
+    assert unknown_fields(expression) == what
+
+
+def test_a_path_does_not_look_into_lists_that_would_hold_everything_up():
+    assert extracted("body.size()", [0] * ITEMS_MAX) == ITEMS_MAX
+    with pytest.raises(ExpressionError, match="a list of 2001 items"):
+        extracted("body.size()", {"data": {"fleet": [[0], [0] * (ITEMS_MAX + 1)]}})

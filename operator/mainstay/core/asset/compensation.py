@@ -19,10 +19,10 @@ CAUSES = {
 }
 
 
-def compensate(d: Draft, state: HolderState) -> bool:
+def compensate(d: Draft, state: HolderState | None) -> bool:
     """One step on from holdings without a holder; True when the compensation is over and the asset empty.
 
-    `state`: what became of the holder in status, if it has one.
+    `state`: what became of the holder in status; None where it has none.
     """
     if d.compensating():
         return _onward(d)
@@ -34,7 +34,7 @@ def settled(d: Draft) -> None:
     """It is empty, or a job has it: no compensation is under way, and the last one's failures are history."""
     c = d.compensation
     if c is not None:
-        over = {"ended_at": c.ended_at or d.s.now, "failures": 0, "retry_at": None}
+        over = {"ended_at": c.ended_at or d.s.now, "failures": 0, "retry_at": None, "message": ""}
         d.compensation = c.model_copy(update=over)
 
 
@@ -78,9 +78,15 @@ def _judge(d: Draft, c: CompensationStatus) -> bool:
     failures = c.failures + 1
     initial, cap = (spec.initial_backoff_seconds, spec.max_backoff_seconds) if spec else (10.0, 600.0)
     wait = delay(failures, initial=initial, cap=cap)
-    d.compensation = c.model_copy(
-        update={"ended_at": d.s.now, "failures": failures, "retry_at": d.s.now + timedelta(seconds=wait)}
-    )
+    batch = d.s.batch
+    why = batch.why if batch is not None else f"{c.batch} is gone"
+    told = {
+        "ended_at": d.s.now,
+        "failures": failures,
+        "retry_at": d.s.now + timedelta(seconds=wait),
+        "message": (why or f"its jobs came to their end, and {d.summary} is still there")[:512],
+    }
+    d.compensation = c.model_copy(update=told)
     _retrying(d)
     return False
 
@@ -90,7 +96,7 @@ def _not_declared(d: Draft) -> None:
     d.tell(AssetState.HELD_ORPHANED, reasons.NO_COMPENSATION, words, stalled=True)
 
 
-def _claim(d: Draft, state: HolderState) -> None:
+def _claim(d: Draft, state: HolderState | None) -> None:
     spec, c, meta = d.s.spec.compensation, d.compensation, d.s.asset.metadata
     if spec is None:
         _not_declared(d)
@@ -106,7 +112,12 @@ def _claim(d: Draft, state: HolderState) -> None:
         batch=compensation_name(meta.name, meta.uid, attempt),
         attempt=attempt,
         failures=c.failures if c is not None else 0,
-        cause=c.cause if c is not None and again else CAUSES.get(state, reasons.HOLDER_GONE),
+        message=c.message if c is not None and again else "",
+        cause=c.cause
+        if c is not None and again
+        else reasons.UNCLAIMED
+        if state is None
+        else CAUSES.get(state, reasons.HOLDER_GONE),
         holdings=d.holdings,
         started_at=d.s.now,
     )
@@ -118,10 +129,8 @@ def _claim(d: Draft, state: HolderState) -> None:
 def _retrying(d: Draft) -> None:
     c = d.compensation
     assert c is not None
-    words = (
-        f"{c.batch} ended and left {d.summary}: compensation failed {c.failures} time{'s' if c.failures > 1 else ''}, "
-        "and is tried again"
-    )
+    times = "once" if c.failures == 1 else f"{c.failures} times"
+    words = f"compensation failed {times}, and is tried again; {d.summary} is left: {c.message or c.batch}"
     d.tell(AssetState.HELD_ORPHANED, reasons.COMPENSATION_RETRYING, words)
 
 

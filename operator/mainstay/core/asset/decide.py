@@ -77,10 +77,11 @@ def _whose(d: Draft) -> None:
 
 def _active(d: Draft, holder: Holder, words: str) -> None:
     if holder.kind == "JobBatch":
-        told = f"{holder.name} empties it"
-        d.tell(
-            AssetState.HELD, reasons.COMPENSATING, f"{told}: {words}" if words else told, stalled=bool(words)
-        )
+        if words:
+            told = f"{holder.name} empties it, and waits for a person: {words}"
+            d.tell(AssetState.HELD, reasons.COMPENSATION_BLOCKED, told, stalled=True)
+        else:
+            d.tell(AssetState.HELD, reasons.COMPENSATING, f"{holder.name} empties it")
     elif d.s.deleting:
         d.tell(AssetState.HELD, reasons.DELETING, f"it goes when {_named(holder)} has ended and it is empty")
     else:
@@ -147,7 +148,7 @@ def _nobodys(d: Draft) -> None:
     elif (keen := first(one for one in d.s.claimants if one.take_over)) is not None and not d.s.deleting:
         _give(d, keen)
     elif d.compensating() or (d.s.spec.compensation is not None and d.s.spec.compensation.unclaimed):
-        compensate(d, HolderState.GONE)
+        compensate(d, None)
     else:
         words = (
             f"it has {d.summary}, and no job here is known to have put that there: {d.way_out()}, "

@@ -120,6 +120,7 @@ class Draft:
         self.stalled = stalled is not None and stalled.status == "True"
         if self.state is AssetState.FREE and self.holdings:
             self.state, self.reason = AssetState.HELD_ORPHANED, reasons.UNCLAIMED
+            self.words = f"it has {self.summary}, and nobody is known to have put that there"
 
 
 def summary(holdings: tuple[Holding, ...]) -> str:

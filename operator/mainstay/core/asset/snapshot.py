@@ -76,6 +76,7 @@ class BatchView:
     uid: str
     over: bool
     words: str = ""  # how far it is, or what it waits for
+    why: str = ""  # what its first failed job says
     needs_person: bool = False
 
 

@@ -76,8 +76,9 @@ def _turn(old: AssetStatus, new: AssetStatus) -> Iterator[Event]:
             yield Event("Normal", "ProbeRecovered", f"it has {new.summary or 'nothing'}")
     was, ready = find(old.conditions, "Ready"), find(new.conditions, "Ready")
     if (
-        new.state is AssetState.HELD_ORPHANED
+        new.state in (AssetState.HELD_ORPHANED, AssetState.HELD)
         and ready is not None
+        and ready.message
         and (was is None or was.reason != ready.reason)
     ):
         told = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mainstay.api.asset import AssetState
 from mainstay.api.phasedjob import PhasedJobStatus, TaskStatus
 from mainstay.core import reasons
 from mainstay.core.job.snapshot import AssetView, JobSnapshot
@@ -19,7 +20,11 @@ def without(lacking: Sequence[AssetView]) -> tuple[str, str]:
         words = f"asset {other.ref} belongs to {other.belongs_to}: only a job with that spec.owner.userId may have it"
         return reasons.NOT_OWNER, words
     if first.trouble:
-        return reasons.ASSET_UNKNOWN, f"waits for asset {first.ref}{more}: {first.trouble}"
+        unknown = first.state == AssetState.UNKNOWN
+        return (
+            reasons.ASSET_UNKNOWN if unknown else reasons.ASSET_HELD,
+            f"waits for asset {first.ref}{more}: {first.trouble}",
+        )
     if not first.holder:
         return reasons.WAITING_FOR_ASSET, f"waits for asset {first.ref}{more}"
     return reasons.ASSET_HELD, f"waits for asset {first.ref}, which {first.holder} has{more}"

@@ -12,7 +12,7 @@ from mainstay.api.phasedjob import JOB_TASKS_MAX, JobTemplate, Task, UserAction
 from mainstay.api.program import ARGV_MAX, RESERVED_ENV, RESERVED_ENV_PREFIX, Program
 from mainstay.core.answers import SchemaError, check_schema
 from mainstay.core.expand import referenced
-from mainstay.core.expressions import ExpressionError, compiled, named_assets
+from mainstay.core.expressions import ExpressionError, compiled, named_assets, unknown_fields
 from mainstay.core.job.graph import Graph
 
 Problem = tuple[str, str]
@@ -120,6 +120,7 @@ def _expression(place: str, expression: str | None, assets: Collection[str]) -> 
         for name in named_assets(expression):
             if name not in assets:
                 yield place, f"{expression!r}: spec.assets has none that is called {name}"
+        yield from ((place, f"{expression!r}: {what}") for what in unknown_fields(expression))
 
 
 def _cycle(graph: Graph) -> list[str] | None:

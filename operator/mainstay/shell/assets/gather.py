@@ -260,8 +260,18 @@ class AssetGatherer:
             uid=obj["metadata"]["uid"],
             over=_over(obj),
             words=_ready_words(obj),
+            why=self._why(obj),
             needs_person=_needs_person(obj),
         )
+
+    def _why(self, batch: Object) -> str:
+        """What the first of its jobs that failed says of that."""
+        key = (batch["metadata"]["namespace"], batch["metadata"]["name"])
+        jobs = sorted(
+            self._jobs.children(key, batch["metadata"]["uid"]), key=lambda job: str(job["metadata"]["name"])
+        )
+        failures = ((job.get("status") or {}).get("lastFailure") or {} for job in jobs)
+        return next((f"task {one['task']} {one['message']}" for one in failures if one.get("message")), "")
 
     def _ours(self, key: Key, asset: Asset, name: str) -> Object | None:
         obj = self._jobs.batches.objects.get((key[0], name))

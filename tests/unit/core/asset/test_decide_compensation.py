@@ -190,3 +190,24 @@ def test_after_it_is_empty_the_next_one_is_the_first_of_its_row() -> None:
     c = world.status.compensation
     assert c is not None
     assert (c.attempt, c.cause, c.failures) == (2, "HolderFailed", 0)
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        ("task sell ended with exit code 4", "task sell ended with exit code 4"),
+        ("", "its jobs came to their end, and IRON_ORE 40 is still there"),
+    ],
+)
+def test_why_it_failed_is_told_until_it_is_empty(why: str, words: str) -> None:
+    world = World(
+        an_asset(holder=batch_holder(), state=AssetState.HELD, holdings=IRON, compensation=claimed()),
+        {BATCH: HolderView(HolderState.FAILED)},
+        cargo=IRON,
+        batch=BatchView(uid=BATCH, over=True, why=why),
+    )
+    world.settle()
+    c = world.status.compensation
+    assert c is not None
+    assert c.message == words
+    assert world.message() == f"compensation failed once, and is tried again; IRON_ORE 40 is left: {words}"

@@ -235,5 +235,5 @@ def test_a_person_is_told_of_a_batch_that_waits_for_one() -> None:
     asset = an_asset(holder=batch_holder(), state=HELD, holdings=IRON, compensation=claimed())
     world = World(asset, {BATCH: replace(ACTIVE, words="task sell failed")}, cargo=IRON, batch=BATCH_VIEW)
     world.settle()
-    assert (world.reason("Stalled"), world.status.state) == (reasons.COMPENSATING, HELD)
+    assert (world.reason("Stalled"), world.status.state) == (reasons.COMPENSATION_BLOCKED, HELD)
     assert "task sell failed" in world.message()

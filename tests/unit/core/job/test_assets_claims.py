@@ -34,9 +34,14 @@ THEIRS: dict[str, Any] = {"mine": False, "holder": "job mine-7"}
             "waits for asset ship-1, which batch c1 has",
         ),
         (
-            {"ship": ship(mine=False, holder="", trouble="it has IRON_ORE 40")},
-            reasons.ASSET_UNKNOWN,
+            {"ship": ship(mine=False, holder="", state="HeldOrphaned", trouble="it has IRON_ORE 40")},
+            reasons.ASSET_HELD,
             "waits for asset ship-1: it has IRON_ORE 40",
+        ),
+        (
+            {"ship": ship(mine=False, holder="", state="Unknown", trouble="the probe fails")},
+            reasons.ASSET_UNKNOWN,
+            "waits for asset ship-1: the probe fails",
         ),
         (
             {"ship": ship(exists=False, mine=False, holder="")},
