@@ -159,7 +159,8 @@ class AssetSpec(Model):
     owner: Owner | None = Field(None, description="Whose asset this is. Can't be changed or removed.")
     holdings: Observed | None = Field(
         None,
-        description="How to see what is in it. Default: what tasks report in their outputs; nothing until they do.",
+        description="How to see what is in it. Default: what tasks that ended with exit code 0 tell in their outputs; nothing "
+        "until one does.",
     )
     accepts: Accepted | None = Field(
         None, description="How to see what may be delivered to it. Default: everything."

@@ -58,13 +58,12 @@ def read_holdings(body: Any, path: str | None) -> tuple[Holding, ...]:
     if isinstance(found, Mapping):
         found = [{"symbol": symbol, "units": units} for symbol, units in found.items()]
     if not isinstance(found, list):
-        raise ObservationError(
-            f"it is {_kind(found)}, not a list of {{symbol, units}}; set path to where the list is"
-        )
+        raise ObservationError(_not_a_list(found, path, "{symbol, units}"))
     totals: dict[str, int] = {}
     for index, item in enumerate(found):
-        if not isinstance(item, Mapping) or "symbol" not in item or "units" not in item:
-            raise ObservationError(f"item {index} is {_kind(item)} without symbol and units")
+        lacks = [name for name in ("symbol", "units") if not isinstance(item, Mapping) or name not in item]
+        if lacks:
+            raise ObservationError(f"item {index} is {_kind(item)} without {' and '.join(lacks)}")
         symbol = _symbol(item["symbol"], index)
         totals[symbol] = _units(totals.get(symbol, 0) + _units(item["units"], symbol), symbol)
     held = tuple(Holding(symbol=name, units=units) for name, units in sorted(totals.items()) if units)
@@ -77,7 +76,7 @@ def read_accepts(body: Any, path: str | None) -> tuple[str, ...]:
     """The symbols that an answer lists, sorted. Raises ObservationError."""
     found = _at(body, path)
     if not isinstance(found, list):
-        raise ObservationError(f"it is {_kind(found)}, not a list of symbols; set path to where the list is")
+        raise ObservationError(_not_a_list(found, path, "symbols"))
     symbols = sorted({_symbol(item, index) for index, item in enumerate(found)})
     if len(symbols) > ACCEPTS_MAX:
         raise ObservationError(f"{len(symbols)} symbols; an asset accepts at most {ACCEPTS_MAX}")
@@ -93,6 +92,12 @@ def _at(body: Any, path: str | None) -> Any:
         raise ObservationError(f"path {path!r}: {error}") from None
 
 
+def _not_a_list(found: Any, path: str | None, of: str) -> str:
+    if path is None:
+        return f"it is {_kind(found)}, not a list of {of}; set path to where the list is"
+    return f"path {path!r} comes to {_kind(found)}, not a list of {of}"
+
+
 def _symbol(value: Any, index: int) -> str:
     try:
         return _SYMBOL.validate_python(value, strict=True)
@@ -104,7 +109,8 @@ def _units(value: Any, symbol: str) -> int:
     whole = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
     if not whole or not 0 <= value <= UNITS_MAX:
         raise ObservationError(
-            f"units of {symbol} are {_said(value)}: a whole number from 0 to 2^53 is needed"
+            f"units of {symbol} are {_said(value)}: a whole number from 0 to 2^53 is needed; "
+            "count in a smaller unit, by path"
         )
     return int(value)
 
