@@ -279,9 +279,13 @@ def _lazy(d: Draft, status: PhasedJobStatus) -> float | None:
 
 
 def _is_looking(d: Draft, status: PhasedJobStatus) -> bool:
-    """Whether what comes next is known as soon as somebody has looked, which is any moment."""
-    fails = any(d.s.assets[name].error for name in d.unseen)
-    return bool(d.unseen) and not fails and status.phase is JobPhase.IN_PROGRESS
+    """Whether what comes next is known as soon as somebody has looked, which is any moment.
+
+    What an asset without a probe has to count first is told by this very write.
+    """
+    views = [d.s.assets[name] for name in d.unseen]
+    soon = all(view.probed and d.moment not in view.purposes and not view.error for view in views)
+    return bool(views) and soon and status.phase is JobPhase.IN_PROGRESS
 
 
 def _acts(d: Draft, wait: Wait) -> JobPlan:

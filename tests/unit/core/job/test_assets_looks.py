@@ -264,7 +264,7 @@ def test_without_a_probe_nothing_goes_on_before_the_asset_has_counted_what_was_t
     world.end("buy", outputs={"assets": {"ship": {"holdings": told}}})
     world.wait(2)
     world.settle()
-    assert (world.states()["sell"], world.asked) == ("Pending", [])
+    assert (world.states(), world.asked) == ({"buy": "Completed", "sell": "Pending"}, [])
     world.change("ship", holdings=IRON, taken=frozenset({world.report_id("buy")}))
     world.settle()
     assert world.executed == [("buy", 1), ("sell", 1)]
