@@ -7,10 +7,12 @@ from typing import Any
 
 from rich.text import Text
 
+from mainstay.cli.assetleft import GOES
 from mainstay.cli.assetstate import (
     SHARED,
     Key,
     again,
+    answers,
     by_key,
     claims,
     coloured,
@@ -22,6 +24,7 @@ from mainstay.cli.assetstate import (
     is_stalled,
     key,
     missing,
+    reachable,
     state_of,
     template_of,
     told_holdings,
@@ -34,7 +37,7 @@ from mainstay.cli.assetstate import (
 )
 from mainstay.cli.cluster import Target, everything
 from mainstay.cli.console import Rows, out, show, table
-from mainstay.cli.jobs import phase_of, status_of
+from mainstay.cli.jobs import declared_wrongly, phase_of, status_of
 from mainstay.cli.words import age, condition, count, moment, one_line, some
 from mainstay.core import reasons
 from mainstay.shell.kube import ASSETS, JOBS, Kube, Object
@@ -74,7 +77,8 @@ def show_asset(target: Target, asset: Object, beside: Mapping[str, Object]) -> N
     out.print(Text("   ".join(facts), style="bold"))
     if state_of(asset) == "Deleting":
         out.print("it goes once nobody has it and it is seen to be empty")
-    if words := trouble(asset):
+    words = trouble(asset)
+    if words and words != unexpected(asset):  # that is told with the deliveries
         out.print(Text(words))
     out.print()
     for head, said in _facts(asset, beside):
@@ -107,7 +111,12 @@ def _facts(asset: Object, beside: Mapping[str, Object]) -> list[tuple[str, str]]
         found.append(("accepts", accepted + problem))
     if words := unexpected(asset):
         found.append(("deliveries", words))
-    found.append(("compensation", _compensation(asset)))
+    told = compensation_of(asset)
+    if told or template_of(asset) or holdings_of(asset):
+        found.append(("compensation", _compensation(asset)))
+    why = one_line(told.get("message", ""))
+    if why and why not in trouble(asset) and (told.get("failures") or not told.get("endedAt")):
+        found.append(("", why))
     return found
 
 
@@ -127,7 +136,8 @@ def _holder(asset: Object, beside: Mapping[str, Object]) -> str:
 
 def _holdings(asset: Object) -> str:
     seen = status_of(asset)
-    words = holdings_of(asset) or ("nothing" if seen and not unseen(asset) else "nothing that is known of")
+    known = seen.get("state") not in (None, "Unknown") and not unseen(asset)
+    words = holdings_of(asset) or ("nothing" if known else "nothing that is known of")
     changed = seen.get("holdingsChangedAt")
     return f"{words}   (changed {age(changed)} ago)" if changed else words
 
@@ -136,7 +146,9 @@ def _observed(asset: Object) -> str:
     """What is known of the probe."""
     told = condition(asset, "HoldingsObserved")
     asked = asset["spec"].get("holdings")
-    how = f"every {asked.get('everySeconds', 30)} s" if asked else "as tasks report it, no probe"
+    if not asked:
+        return "no probe: as tasks report it"
+    how = f"every {asked.get('everySeconds', 30)} s"
     if not told:
         return f"not yet ({how})"
     words = one_line(told.get("message", ""))
@@ -155,9 +167,9 @@ def _compensation(asset: Object) -> str:
     if told.get("cause"):
         words.append(f"because of {told['cause']}")
     if told.get("holdings"):
-        words.append(f"for {told_holdings(told['holdings'])}")
+        words.append(f"of {told_holdings(told['holdings'])}")
     ended = told.get("endedAt")
-    words.append(f"ended {age(ended)} ago" if ended else f"for {age(told['startedAt'])} now")
+    words.append(f"ended {age(ended)} ago" if ended else f"running for {age(told['startedAt'])}")
     if told.get("failures"):
         words.append(f"{count(told['failures'], 'failure')} in a row{again(told)}")
     return ", ".join(words)
@@ -212,6 +224,11 @@ def next_lines(target: Target, asset: Object, beside: Mapping[str, Object]) -> l
     told = compensation_of(asset)
     given_up = f"""kubectl patch asset {name}{place} --type=merge -p '{{"metadata":{{"finalizers":null}}}}'"""
     leaving = [f"{given_up}   # lets it go now, with what is in it"] if state_of(asset) == "Deleting" else []
+    if declared_wrongly(asset):
+        return [
+            f"{edit}   # what is declared wrongly; nobody gets it, and nothing empties it, until that is corrected",
+            *leaving,
+        ]
     if unseen(asset):
         return [
             f"{edit}   # what is wrong with the probe itself; nothing is released until it answers",
@@ -219,10 +236,11 @@ def next_lines(target: Target, asset: Object, beside: Mapping[str, Object]) -> l
         ]
     if status_of(asset).get("state") == "HeldOrphaned" and is_stalled(asset) and not emptied_now(asset):
         claim = f"assets: [{{name: {_claim(asset)}, ref: {name}, mode: TakeOver}}]"
-        taken = [] if leaving else [f"# or a job with {claim} takes it with what is in it"]
+        taken = [] if leaving else [f"# or a job with {claim} gets it as it is"]
         return [_emptied_by(asset, edit, place), *taken, *leaving]
     if told and (emptied_now(asset) or told.get("failures")):
-        return [target.say(f"status batch/{told['batch']}")]
+        jobs = [one for named, one in beside.items() if named.startswith("job/")]
+        return [target.say(f"status batch/{told['batch']}"), *answers(target, asset, jobs)]
     holder = beside.get(holder_of(asset))
     if holder is not None and phase_of(holder) in ("ActionRequired", "Suspended"):
         return [
@@ -234,12 +252,18 @@ def next_lines(target: Target, asset: Object, beside: Mapping[str, Object]) -> l
 def _emptied_by(asset: Object, edit: str, place: str) -> str:
     """What has a stranded asset emptied."""
     unclaimed = condition(asset, "Ready").get("reason") == reasons.UNCLAIMED
+    holder = status_of(asset).get("holder") or {}
+    kept = holder.get("kind") == "PhasedJob" and not unclaimed
+    delete = f"kubectl delete pjob {holder.get('name')}{place}"
     if template_of(asset) is None:
         asks = ", with unclaimed: true" if unclaimed else ""
+        if state_of(asset) == "Deleting":
+            return f"{edit}   # {GOES.replace('compensation,', f'compensation{asks},')}"
+        if kept and condition(asset, "Stalled").get("reason") == reasons.HOLDER_COMPLETED:
+            return f"{edit}   # to have it emptied: add spec.compensation, then: {delete}"
         return f"{edit}   # add spec.compensation{asks}: it empties it"
-    holder = status_of(asset).get("holder")
-    if holder and holder["kind"] == "PhasedJob" and not unclaimed:
-        return f"kubectl delete pjob {holder['name']}{place}   # its compensation empties it then"
+    if kept:
+        return f"{delete}   # its compensation empties it then"
     return f"{edit}   # spec.compensation.unclaimed: true has it emptied"
 
 
@@ -256,11 +280,12 @@ def _claim(asset: Object) -> str:
 
 def claims_table(job: Object, there: Mapping[str, Object]) -> Rows:
     """Return what a job has to do with each asset it names; what it waits for first."""
-    made = table("ASSET", "AS", "MODE", "IT", "HOLDER", "HOLDINGS", "STATE")
+    made = table("ASSET", "AS", "MODE", "CLAIM", "HOLDER", "HOLDINGS", "STATE")
     rows: list[tuple[bool, dict[str, Any], Object | None]] = []
+    in_turn = reachable(job, by_key(there.values()))
     for one in job["spec"].get("assets") or ():
         asset = there.get(one["ref"])
-        waits = asset is None or (one.get("mode") != SHARED and not has(job, asset))
+        waits = asset is None or (one.get("mode") != SHARED and not has(job, asset) and in_turn)
         rows.append((waits and wants(job), one, asset))
     for waits, one, asset in sorted(rows, key=lambda row: (not row[0], row[1]["name"])):
         mode = one.get("mode") or "Exclusive"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from mainstay.cli.assetstate import holdings_of, template_of, unseen
+from mainstay.cli.assetstate import holdings_of, state_of, template_of, unseen
 from mainstay.cli.cluster import Target, everything
-from mainstay.cli.jobs import is_over, jobs_of, status_of
+from mainstay.cli.jobs import declared_wrongly, is_over, jobs_of, status_of
 from mainstay.cli.names import Kind, Ref
 from mainstay.shell.kube import ASSETS, ApiError, ApiUnavailableError, Kube, Object
 
 UNTIL = "until then nobody else gets it"
+GOES = "empty it yourself, or set spec.compensation, and it goes"
+"""The way out of an asset that is being deleted, with something in it: nobody new gets it."""
 
 
 async def left_in(kube: Kube, target: Target, wanted: Iterable[tuple[Ref, Object]]) -> list[str]:
@@ -42,13 +44,15 @@ def _becomes(asset: Object) -> str:
     name, holder, inside = asset["metadata"]["name"], status_of(asset)["holder"], holdings_of(asset)
     if unseen(asset):
         return f"{name}: nobody knows what is in it, its probe fails; nobody else gets it until that is seen"
+    if declared_wrongly(asset):
+        return f"{name}: it is declared wrongly, and nobody else gets it until that is corrected: kubectl edit asset {name}"
     if not inside:
         return ""
+    leaving = state_of(asset) == "Deleting"
     if holder["kind"] == "JobBatch":
         return f"{name} has {inside}, and batch/{holder['name']} is its compensation: another one follows; {UNTIL}"
     if template_of(asset) is None:
-        return (
-            f"{name} has {inside}, and no compensation: it stays HeldOrphaned until a person empties it, "
-            "or a job takes it over (mode: TakeOver)"
-        )
-    return f"{name} has {inside}: its compensation will empty it; {UNTIL}"
+        stays = "it stays HeldOrphaned until a person empties it, or a job takes it over (mode: TakeOver)"
+        return f"{name} has {inside}, and no compensation: {GOES if leaving else stays}"
+    after = "then it goes, as it is being deleted" if leaving else UNTIL
+    return f"{name} has {inside}: its compensation will empty it; {after}"

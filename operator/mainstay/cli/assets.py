@@ -44,6 +44,8 @@ from mainstay.shell.kube import ASSETS, JOBS, Kube, Object
 SHOWN = 20
 """So many assets are listed beside everything else; those with a problem first."""
 WIDE = ("SINCE", "COMPENSATION", "OWNER")
+READABLE = 80
+"""Columns that the words of an asset need: they name others, and what to do."""
 
 
 def _form(value: str | None) -> str | None:
@@ -113,7 +115,7 @@ def assets(
 def assets_table(assets: Sequence[Object], queues: Mapping[Key, Sequence[Object]]) -> Rows:
     """Return assets as a table, in that order, with all columns."""
     heads = ("NAMESPACE", "ASSET", "TYPE", "STATE", "HOLDER", "HOLDINGS", "WAITING", "AGE")
-    made = table(*heads, *WIDE, "MESSAGE")
+    made = table(*heads, *WIDE, "MESSAGE", least=READABLE)
     for asset in assets:
         namespace, name = key(asset)
         made.add_row(

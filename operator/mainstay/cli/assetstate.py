@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.text import Text
 
-from mainstay.cli.jobs import is_over, status_of
+from mainstay.cli.cluster import Target
+from mainstay.cli.jobs import batch_of, declared_wrongly, is_over, next_commands, status_of
 from mainstay.cli.words import condition, count, lasted, one_line, some
 from mainstay.core import reasons
 from mainstay.shell.kube import Object
@@ -17,6 +18,8 @@ from mainstay.shell.kube import Object
 Key = tuple[str, str]
 """Namespace and name."""
 SHARED = "Shared"
+OUT_OF_REACH = (reasons.SPEC_INVALID, reasons.NOT_OWNER, reasons.ASSET_NOT_FOUND)
+"""Why a job takes no asset, however free it is."""
 _COLOURS = {"Free": "green", "Held": "cyan", "HeldOrphaned": "red"}
 _HOLDERS = {"PhasedJob": "job", "JobBatch": "batch"}
 
@@ -80,9 +83,21 @@ def emptied_now(asset: Object) -> bool:
     return bool(told) and not told.get("endedAt")
 
 
+def answers(target: Target, asset: Object, jobs: Iterable[Object]) -> list[str]:
+    """Commands that a compensation waits for: they answer or resume its jobs; none where it goes on by itself."""
+    batch = compensation_of(asset).get("batch")
+    if not batch or not emptied_now(asset):
+        return []
+    place = key(asset)[0]
+    of_it = (job for job in jobs if job["metadata"]["namespace"] == place and batch_of(job) == batch)
+    return list(dict.fromkeys(words for job in of_it for words in next_commands(target, job)))
+
+
 def unseen(asset: Object) -> dict[str, Any]:
     """The condition that says why its holdings can't be known; empty where they are, or were not asked for yet."""
     told, ready = condition(asset, "HoldingsObserved"), condition(asset, "Ready")
+    if declared_wrongly(asset):
+        return {}
     if told.get("status") == "False":
         return told
     fails = status_of(asset).get("state") == "Unknown" and ready.get("reason") != reasons.NOT_OBSERVED
@@ -191,11 +206,18 @@ def told_missing(name: str, asset: Object | None) -> str:
     return f"{name} ({holder_of(asset) or state_of(asset)})"
 
 
+def reachable(job: Object, assets: Mapping[Key, Object]) -> bool:
+    """It gets its assets in its turn. One that can't get all of them, or has a mistake, takes none, and waits for a person."""
+    if is_stalled(job) and condition(job, "Stalled").get("reason") in OUT_OF_REACH:
+        return False
+    return all(asset is not None for _, asset in missing(job, assets))
+
+
 def waiting(jobs: Iterable[Object], assets: Mapping[Key, Object]) -> dict[Key, list[Object]]:
     """Jobs that wait for each asset, in the order in which they get it: those that had it when they began, then by age."""
     found: defaultdict[Key, list[Object]] = defaultdict(list)
     for job in jobs:
-        for name, _ in missing(job, assets):
+        for name, _ in missing(job, assets) if reachable(job, assets) else ():
             found[job["metadata"]["namespace"], name].append(job)
     return {place: sorted(queue, key=lambda job: _turn(job, place[1])) for place, queue in found.items()}
 

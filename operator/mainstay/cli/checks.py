@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -15,7 +15,7 @@ import mainstay
 from mainstay.cli import called, health, machine, orphans, ports, system
 from mainstay.cli.cluster import NoClusterError, Target, everything
 from mainstay.cli.home import data
-from mainstay.cli.jobs import waits
+from mainstay.cli.jobs import is_over, waits
 from mainstay.cli.names import Kind, Ref
 from mainstay.cli.operator import ephemeral_ports
 from mainstay.cli.verifyparts import difference, newer
@@ -172,12 +172,21 @@ async def objects(kube: Kube) -> dict[str, list[Object]]:
     return {**await ports.gather(kube), JOBS: await everything(kube, JOBS)}
 
 
-def stalled(target: Target, known: dict[str, list[Object]]) -> Iterator[Finding]:
-    """Nothing stands still that goes no further by itself; a job that waits for an answer does what it is to do."""
+def stalled(
+    target: Target, known: dict[str, list[Object]], elsewhere: Container[str] = ()
+) -> Iterator[Finding]:
+    """Nothing stands still that goes no further by itself; a job that waits for an answer does what it is to do.
+
+    `elsewhere`: uids of jobs that are told with their assets, or are tried again by somebody else.
+    """
+    apart = 0
     stuck: list[tuple[Ref, str, str]] = []
     for plural, kind in _KINDS.items():
         for obj in known[plural]:
             told = condition(obj, "Stalled")
+            if obj["metadata"]["uid"] in elsewhere:
+                apart += told.get("status") == "True" and not is_over(obj)
+                continue
             if told.get("status") == "True" and not (kind is Kind.JOB and waits(obj)):
                 words = f"{told.get('reason', '')}: {one_line(told.get('message', ''))}"
                 stuck.append((Ref(kind, obj["metadata"]["name"]), obj["metadata"]["namespace"], words))
@@ -189,8 +198,9 @@ def stalled(target: Target, known: dict[str, list[Object]]) -> Iterator[Finding]
         goes = "is stalled, and goes" if len(stuck) == 1 else "are stalled, and go"
         yield wrong(f"{len(stuck)} of {all_} {goes} no further until somebody acts", details, way)
     else:
-        yield fine(f"none of {all_} (runs, jobs, stacks) is stalled")
-    asking = [obj for obj in known[JOBS] if waits(obj)]
+        beside = f", apart from {count(apart, 'job')} told with assets" if apart else ""
+        yield fine(f"none of {all_} (runs, jobs, stacks) is stalled{beside}")
+    asking = [obj for obj in known[JOBS] if waits(obj) and obj["metadata"]["uid"] not in elsewhere]
     if asking:
         verb = "waits" if len(asking) == 1 else "wait"
         meta = asking[0]["metadata"]

@@ -42,7 +42,6 @@ USAGE = 2
 """Exit code of wrong usage."""
 BELOW = "    "
 LEAST_MESSAGE = 24
-"""Columns that a message needs beside the rest of its row."""
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -80,6 +79,8 @@ class Rows:
 
     columns: tuple[str, ...]
     rows: list[list[Text]] = field(default_factory=list)
+    least: int = LEAST_MESSAGE
+    """Columns that a message needs beside the rest of its row; with fewer it gets a line of its own."""
 
     def add_row(self, *cells: str | Text) -> None:
         """One row; texts are shown as they are."""
@@ -88,7 +89,8 @@ class Rows:
     def without(self, *columns: str) -> Rows:
         """The same table without these columns."""
         kept = [at for at, column in enumerate(self.columns) if column not in columns]
-        return Rows(tuple(self.columns[at] for at in kept), [[row[at] for at in kept] for row in self.rows])
+        rows = [[row[at] for at in kept] for row in self.rows]
+        return Rows(tuple(self.columns[at] for at in kept), rows, self.least)
 
     def lines(self, width: int | None) -> Iterator[Text]:
         """Lines of a terminal of that width; None: as wide as it needs to be."""
@@ -102,7 +104,7 @@ class Rows:
     def fitted(self, width: int) -> Iterator[Text]:
         """Commands, then messages, get a line of their own where a row has no room for them."""
         apart: list[str] = []
-        for column, least in ((NEXT, 0), (MESSAGE, LEAST_MESSAGE)):
+        for column, least in ((NEXT, 0), (MESSAGE, self.least)):
             others = [c for c in self.columns if c not in apart and (c != MESSAGE or column == MESSAGE)]
             wide = sum(min(self._width(c), least) if c == MESSAGE else self._width(c) for c in others)
             if column in self.columns and wide + GAP * (len(others) - 1) > width:
@@ -143,9 +145,9 @@ def _cut(text: Text, room: int | None) -> Text:
     return short
 
 
-def table(*columns: str) -> Rows:
-    """Return an empty table."""
-    return Rows(columns)
+def table(*columns: str, least: int = LEAST_MESSAGE) -> Rows:
+    """Return an empty table; a message that has fewer columns than `least`, and needs more, gets a line of its own."""
+    return Rows(columns, least=least)
 
 
 def show(made: Rows) -> None:

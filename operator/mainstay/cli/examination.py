@@ -76,11 +76,11 @@ async def _examine_cluster(target: Target, kube: Kube, add: Any) -> None:
     units = await orphans.owned(target.home) if ours else []
     if (known := await may(checks.objects(kube))) is None:
         return
-    for one in checks.stalled(target, known):
+    held = await may(assetchecks.gather(kube))
+    for one in checks.stalled(target, known, assetchecks.told_of(known | held) if held is not None else ()):
         add(one)
-    if (batches := await may(assetchecks.gather(kube))) is not None:
-        for one in assetchecks.of_assets(target, known | batches):
-            add(one)
+    for one in assetchecks.of_assets(target, known | held) if held is not None else ():
+        add(one)
     left: list[orphans.Owned] = []
     if ours:
         told, left = checks.left_over(units, known)

@@ -58,10 +58,26 @@ def batch_of(obj: Object) -> str | None:
     return next((o["name"] for o in owners if o.get("kind") == "JobBatch"), None)
 
 
+def declared_wrongly(obj: Object) -> bool:
+    """Its spec has a mistake: it goes on by itself when that is corrected."""
+    stalled = condition(obj, "Stalled")
+    return stalled.get("status") == "True" and stalled.get("reason") == reasons.SPEC_INVALID
+
+
+def edit_command(target: Target, obj: Object) -> str:
+    """What opens a job's spec in an editor."""
+    place = f" -n {target.namespace}" if target.namespace != "default" else ""
+    return f"kubectl edit pjob {obj['metadata']['name']}{place}"
+
+
 def next_commands(target: Target, obj: Object) -> list[str]:
     """What a person has to do for it to go on, as commands; none while it needs nobody."""
     name, seen = f"job/{obj['metadata']['name']}", status_of(obj)
-    if phase_of(obj) in ("Deleting", "Completed", "Cancelled", "InProgress", "Pending"):
+    if phase_of(obj) in ("Deleting", *FINAL):
+        return []
+    if declared_wrongly(obj):
+        return [edit_command(target, obj)]
+    if phase_of(obj) in ("InProgress", "Pending"):
         return []
     batch = batch_of(obj)
     if phase_of(obj) == "Suspended" and batch is not None:
@@ -100,7 +116,6 @@ def _trouble(obj: Object) -> str:
 def no_resume(target: Target, obj: Object) -> str | None:
     """Why it can't be resumed, as a sentence with a way out; None if it can."""
     name, seen, phase = f"job/{obj['metadata']['name']}", status_of(obj), phase_of(obj)
-    stalled = condition(obj, "Stalled")
     match phase:
         case "Deleting":
             return f"{name} is being deleted"
@@ -123,8 +138,9 @@ def no_resume(target: Target, obj: Object) -> str | None:
         if batch is not None and state == "Suspended":
             return f"{name} is suspended with its batch; `{target.say(f'start batch/{batch}')}` lets it go on"
         return None
-    if stalled.get("reason") == reasons.SPEC_INVALID and stalled.get("status") == "True":
-        return f"{name} has a mistake in its spec, and goes on by itself when that is corrected: {one_line(stalled.get('message', ''))}"
+    if declared_wrongly(obj):
+        why = one_line(condition(obj, "Stalled").get("message", ""))
+        return f"{name} has a mistake in its spec, and goes on by itself when that is corrected: {why}"
     if seen.get("resumable"):
         return None
     if phase == "ActionRequired" and asks(obj):

@@ -10,7 +10,16 @@ from rich.text import Text
 from mainstay.cli.answer import listed
 from mainstay.cli.cluster import Target
 from mainstay.cli.console import Rows, out, show, table
-from mainstay.cli.jobs import asks, batch_of, next_commands, phase_of, status_of, trouble
+from mainstay.cli.jobs import (
+    asks,
+    batch_of,
+    declared_wrongly,
+    edit_command,
+    next_commands,
+    phase_of,
+    status_of,
+    trouble,
+)
 from mainstay.cli.words import age, condition, one_line, took
 from mainstay.shell.kube import Object
 
@@ -118,12 +127,12 @@ def _tell_next(target: Target, job: Object) -> None:
         out.print(f"  {failure['reason']}: {one_line(failure['message'])}", markup=False)
         out.print(f"  {target.say(f'logs {name} ' + failure['task'])}", markup=False)
     commands = next_commands(target, job)
-    if seen.get("resumable") and commands:
+    if declared_wrongly(job) and commands:
+        out.print()
+        out.print(f"{commands[-1]}   # it goes on by itself when its spec is corrected", markup=False)
+    elif seen.get("resumable") and commands:
         again = ", ".join(seen.get("resumePlan") or [])
-        edit = f"kubectl edit pjob {job['metadata']['name']}" + (
-            f" -n {target.namespace}" if target.namespace != "default" else ""
-        )
-        words = f"# runs {again}; what is wrong with the step itself: {edit} first"
+        words = f"# runs {again}; what is wrong with the step itself: {edit_command(target, job)} first"
         out.print(f"  {commands[-1]}   {words}", markup=False)
     elif stands and not asks(job) and commands:
         out.print()

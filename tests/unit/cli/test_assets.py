@@ -8,10 +8,12 @@ import pytest
 from tests.unit.cli.fleet import COMPENSATED, IRON, SINCE, Fleet, claim, condition, holder, iron
 from tests.unit.cli.theatre import say
 
+from mainstay.cli.assets import assets_table
 from mainstay.cli.assetstate import by_key, missing, waiting
 from mainstay.shell.kube import ASSETS, BATCHES, JOBS, Kube, path
 
 EVERYTHING = ("status", "--kubeconfig", "another")
+SEEN = condition("HoldingsObserved", "True", "Observed")
 BLIND = condition("HoldingsObserved", "False", "ProbeFailed", "GET http://127.0.0.1:8090/my/ships/1: 503")
 UNSEEN = condition("Ready", "Unknown", "ProbeFailed", "nothing is released")
 STALLED = condition("Stalled", "True", "HolderCompleted", "job gone completed and left IRON_ORE 40")
@@ -45,7 +47,7 @@ def rows(*words: str) -> list[list[str]]:
 def test_who_has_what_and_how_many_wait():
     head, *lines = rows("assets")
     assert head == ["ASSET", "TYPE", "STATE", "HOLDER", "HOLDINGS", "WAITING", "AGE", "MESSAGE"]
-    assert lines[0][:7] == ["ship-1", "Ship", "Held", "job/mine", "IRON_ORE", "40", "2"]
+    assert lines[0][:7] == ["ship-1", "Ship", "Held", "job/mine", "IRON_ORE", "40", "1"]
     assert [line[0] for line in lines] == ["ship-1", "factory-1", "ship-2"]
     assert lines[2][:4] == ["ship-2", "Ship", "Free", "1"]
 
@@ -75,7 +77,20 @@ def test_names_namespaces_and_forms(fleet):
     (ship, *_) = json.loads(say("assets", "-o", "json"))["assets"]
     assert (ship["name"], ship["state"], ship["holdings"]) == ("ship-1", "Held", IRON)
     assert ship["holder"] == holder("mine")
-    assert ship["waiting"] == ["early", "late"]
+    assert ship["waiting"] == ["late"]
+
+
+def test_words_that_do_not_fit_get_a_line_of_their_own(fleet):
+    words = condition(
+        "Ready", "False", "HeldOrphaned", "job/gone left IRON_ORE 40, and nothing empties it yet"
+    )
+    fleet.ship("zeta", "HeldOrphaned", holder("a-job-with-a-long-name"), None, words, **iron())
+    ship = fleet.objects[path(ASSETS, "default", "zeta")]
+    table = assets_table([ship], {})
+    narrow = [line.plain for line in table.lines(120)]
+    assert narrow[2] == "    HeldOrphaned: job/gone left IRON_ORE 40, and nothing empties it yet"
+    assert "HeldOrphaned: job" not in narrow[1]
+    assert [line.plain for line in table.lines(220)][1].endswith("nothing empties it yet")
 
 
 # -- who waits
@@ -86,11 +101,14 @@ def test_a_queue_is_by_age_and_who_had_it_comes_first(fleet):
     fleet.job("leaving", "InProgress", claim("ship-1"))
     fleet.objects[path(JOBS, "default", "leaving")]["metadata"]["deletionTimestamp"] = SINCE
     fleet.job("cancelled", "Pending", claim("ship-1"))
+    for name, reason in (("typo", "SpecInvalid"), ("stranger", "NotOwner")):
+        fleet.job(name, "Pending", claim("ship-1"), condition("Stalled", "True", reason, "spec.steps: no"))
+    fleet.job("older", "Pending", claim("ship-1"), born="2026-11-20T02:00:00Z")
     fleet.objects[path(JOBS, "default", "cancelled")]["spec"]["state"] = "Cancelled"
     jobs = [one for at, one in fleet.objects.items() if f"/{JOBS}/" in at]
     known = by_key(one for at, one in fleet.objects.items() if f"/{ASSETS}/" in at)
     queue = waiting(jobs, known)["default", "ship-1"]
-    assert [job["metadata"]["name"] for job in queue] == ["had", "early", "late"]
+    assert [job["metadata"]["name"] for job in queue] == ["had", "older", "late"]
 
 
 def test_a_job_of_the_compensation_that_has_it_does_not_wait(fleet):
@@ -118,9 +136,8 @@ def test_one_asset_with_who_waits_for_what():
     assert "observed yes (every 15 s) asked 3 s ago" in flat
     assert "compensation none needed up to now" in flat
     waits = [line.split() for line in told.splitlines() if line.startswith("job/")]
-    assert [line[0] for line in waits] == ["job/early", "job/late"]
-    assert " ".join(waits[0][3:]) == "ghost (does not exist), ship-1 (job/mine)"
-    assert " ".join(waits[1][3:]) == "ship-1 (job/mine), ship-2 (Free)"
+    assert [line[0] for line in waits] == ["job/late"]
+    assert " ".join(waits[0][3:]) == "ship-1 (job/mine), ship-2 (Free)"
     assert json.loads(say("status", "asset/ship-1", "-o", "json"))["status"]["holdings"] == IRON
 
 
@@ -133,7 +150,10 @@ def test_a_factory_has_deliveries_and_totals():
         ["GOLD", "40", "no", "job/second", "deliver"],
         ["IRON_ORE", "25", "yes", "job/first", "deliver"],
     ]
-    assert "accepts IRON_ORE, COPPER_ORE" in " ".join(told.split())
+    flat = " ".join(told.split())
+    assert "accepts IRON_ORE, COPPER_ORE" in flat
+    assert "observed no probe: as tasks report it" in flat
+    assert "compensation" not in flat
 
 
 def test_a_compensation_is_told(fleet):
@@ -143,9 +163,58 @@ def test_a_compensation_is_told(fleet):
     told = said("status", "asset/s")
     assert "holder batch/s-c2, for " in told
     assert "(its compensation)" in told
-    assert "batch/s-c2, attempt 2, because of JobCancelled, for IRON_ORE 40, ended " in told
+    assert "batch/s-c2, attempt 2, because of JobCancelled, of IRON_ORE 40, ended " in told
     assert "1 failure in a row, tried again in " in told
     assert told.endswith("mainstay status batch/s-c2")
+    comp |= {"endedAt": None, "retryAt": None, "message": "h0 (IRON_ORE 40): no market buys it"}
+    fleet.ship("s", "Held", holder("s-c2", "JobBatch"), None, ORPHANED, compensation=comp, **iron())
+    told = said("status", "asset/s")
+    assert ", of IRON_ORE 40, running for " in told
+    assert "1 failure in a row h0 (IRON_ORE 40): no market buys it" in told
+    why = condition("Ready", "False", "CompensationRetrying", f"is tried again: {comp['message']}")
+    fleet.ship("s", "HeldOrphaned", holder("s-c2", "JobBatch"), None, why, compensation=comp, **iron())
+    assert said("status", "asset/s").count("no market buys it") == 1
+    comp |= {"endedAt": SINCE, "failures": 0}
+    fleet.ship("s", "Free", None, None, compensation=comp)
+    assert "no market buys it" not in said("status", "asset/s")
+
+
+@pytest.mark.parametrize(
+    ("status", "way"),
+    [
+        (
+            {"phase": "ActionRequired", "actions": [{"name": "price", "title": "Which price?"}]},
+            "mainstay input job/s-c2-h0 price -f values.yaml",
+        ),
+        ({"phase": "ActionRequired", "resumable": True}, "mainstay resume job/s-c2-h0"),
+    ],
+)
+def test_a_compensation_that_waits_for_a_person_ends_with_the_command(fleet, status, way):
+    comp = {"batch": "s-c2", "attempt": 2, "failures": 0, "holdings": IRON, "startedAt": SINCE}
+    told = condition("Stalled", "True", "CompensationBlocked", "s-c2 empties it: h0 waits for a person")
+    fleet.ship("s", "Held", holder("s-c2", "JobBatch"), None, told, SEEN, compensation=comp, **iron())
+    fleet.job("s-c2-h0", status["phase"], claim("s"), **{k: v for k, v in status.items() if k != "phase"})
+    job = fleet.objects[path(JOBS, "default", "s-c2-h0")]
+    job["metadata"]["ownerReferences"] = [{"kind": "JobBatch", "name": "s-c2", "uid": "uid-s-c2"}]
+    assert said("status", "asset/s").endswith(f"mainstay status batch/s-c2 {way}")
+
+
+def test_one_that_is_declared_wrongly_says_so_and_nothing_of_the_probe(fleet):
+    told = condition("Stalled", "True", "SpecInvalid", "spec.holdings.probe.path: 'bodi': undeclared")
+    ready = condition("Ready", "False", "SpecInvalid", "spec.holdings.probe.path: 'bodi': undeclared")
+    fleet.ship("s", "Unknown", None, None, ready, told)
+    words = said("status", "asset/s")
+    assert "SpecInvalid: spec.holdings.probe.path" in words
+    assert "kubectl edit asset s # what is declared wrongly" in words
+    assert "probe itself" not in words
+
+
+def test_what_a_completed_job_left_without_a_compensation(fleet):
+    fleet.ship("s", "HeldOrphaned", holder("done"), {"type": "Ship"}, STALLED, **iron())
+    words = said("status", "asset/s")
+    assert "# to have it emptied: add spec.compensation, then: kubectl delete pjob done" in words
+    assert "# or a job with assets: [{name: ship, ref: s, mode: TakeOver}] gets it as it is" in words
+    assert "it empties it" not in words
 
 
 @pytest.mark.parametrize(
@@ -201,6 +270,10 @@ def test_one_that_is_deleted_stays_until_it_is_empty(fleet, state, told):
         in words
     )
     assert "TakeOver" not in words
+    fleet.objects[path(ASSETS, "default", "s")]["spec"] = {"type": "Ship"}
+    unseen = state == "Unknown"
+    way = "empty it yourself, or set spec.compensation, with unclaimed: true, and it goes"
+    assert (way in said("status", "asset/s")) is not unseen
 
 
 def test_one_that_was_not_looked_at_yet_is_not_wrong(fleet):
@@ -215,9 +288,9 @@ def test_one_that_was_not_looked_at_yet_is_not_wrong(fleet):
 def test_an_unexpected_delivery_is_told(fleet):
     odd = condition("UnexpectedInput", "True", "UnexpectedInput", "delivered, and not accepted: GOLD")
     fleet.objects[path(ASSETS, "default", "factory-1")]["status"]["conditions"].append(odd)
-    assert "deliveries UnexpectedInput: delivered, and not accepted: GOLD" in said(
-        "status", "asset/factory-1"
-    )
+    told = said("status", "asset/factory-1")
+    assert "deliveries UnexpectedInput: delivered, and not accepted: GOLD" in told
+    assert told.count("UnexpectedInput") == 1
     assert "not accepted: GOLD" in said("assets")
 
 
@@ -255,6 +328,20 @@ def test_a_job_says_what_it_has_and_what_it_waits_for(fleet):
     fleet.job("viewer", "Pending", claim("phantom", mode="Shared"))
     assert "asset/phantom phantom Shared waits does not exist" in said("status", "job/viewer")
     assert "waits" not in said("status", "job/done").replace("waitsFor", "")
+
+
+def test_a_job_that_gets_none_of_its_assets_does_not_claim_them(fleet):
+    told = condition("Stalled", "True", "SpecInvalid", "spec.steps: fly: no such input")
+    fleet.job("e1", "Pending", claim("ship-2"), told)
+    words = say("status", "job/e1")
+    head, row = [line.split() for line in words.splitlines() if line.lower().startswith("asset")]
+    assert head == ["ASSET", "AS", "MODE", "CLAIM", "HOLDER", "HOLDINGS", "STATE"]
+    assert row == ["asset/ship-2", "ship2", "Exclusive", "Free"]
+    assert " ".join(words.split()).endswith(
+        "kubectl edit pjob e1 # it goes on by itself when its spec is corrected"
+    )
+    (line,) = [line for line in say("status", "--kubeconfig", "x").splitlines() if " e1 " in line]
+    assert "kubectl edit pjob e1" in line
 
 
 # -- everything
@@ -321,6 +408,11 @@ def test_cancel_says_what_becomes_of_the_cargo(fleet):
     assert "ship-1 has IRON_ORE 40, and no compensation: it stays HeldOrphaned" in said(
         "cancel", "job/mine", "-y"
     )
+    ship["metadata"]["deletionTimestamp"] = SINCE
+    leaving = said("cancel", "job/mine", "-y")
+    assert "no compensation: empty it yourself, or set spec.compensation, and it goes" in leaving
+    assert "TakeOver" not in leaving
+    del ship["metadata"]["deletionTimestamp"]
     ship["status"]["conditions"] = [BLIND]
     assert "ship-1: nobody knows what is in it, its probe fails" in said("cancel", "job/mine", "-y")
     ship["status"] |= {"conditions": [], "holdings": [], "summary": ""}
