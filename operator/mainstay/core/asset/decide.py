@@ -68,7 +68,10 @@ def _whose(d: Draft) -> None:
     elif view.state is HolderState.ACTIVE:
         _active(d, holder, view.words)
     elif view.lives:
-        words = f"{_named(holder)} {_ended(view.state)}, and processes of it still run: nobody else gets the asset before they end"
+        words = (
+            f"{_named(holder)} {_ended(view.state)}, and a process that works with it still runs: nobody else gets it before that "
+            "ends (mainstay doctor names it)"
+        )
         d.tell(AssetState.HELD_ORPHANED if d.holdings else AssetState.HELD, reasons.HOLDER_LIVES, words)
         d.timers.append(LIVES_SECONDS)
     else:

@@ -66,7 +66,7 @@ def _conditions(d: Draft) -> list[Condition]:
     s = d.s
     tell = partial(condition, now=s.now.replace(microsecond=0), generation=s.asset.metadata.generation)
     ready: ConditionStatus | bool = d.state in READY and not d.stalled and not s.deleting
-    if d.reason == reasons.COMPENSATING:
+    if d.reason in (reasons.COMPENSATING, reasons.HOLDER_LIVES):
         ready = False
     if d.reason == reasons.NOT_OBSERVED:
         ready = ConditionStatus.UNKNOWN
