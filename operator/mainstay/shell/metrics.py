@@ -12,11 +12,10 @@ from itertools import accumulate
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 import mainstay
-from mainstay.api.asset import AssetState
 from mainstay.api.jobbatch import BatchPhase
 from mainstay.api.phasedjob import JobPhase
 from mainstay.api.servicestack import ServiceState, StackPhase
@@ -24,7 +23,9 @@ from mainstay.api.stackrestart import OVER, RestartMode, RestartPhase
 from mainstay.api.strategyrun import RunPhase
 from mainstay.core import reasons
 from mainstay.core.unit import UnitState
+from mainstay.shell.assets.gauges import asset_gauges
 from mainstay.shell.copies import WATCHED
+from mainstay.shell.gauges import by, gauge
 from mainstay.shell.jobs.index import JobIndex
 from mainstay.shell.shutdowns import BOUNDS, Shutdowns
 from mainstay.shell.stacks.index import StackIndex
@@ -47,12 +48,6 @@ OFFERS = ("offered", "invalid", "missing")
 
 STUCK = frozenset({reasons.RUNTIME_UNAVAILABLE, reasons.CRASH_LOOP})
 """Reasons of Ready that mean: it should run, and does not."""
-
-COMPENSATIONS = ("running", "retrying", "blocked")
-STRANDED = frozenset(
-    {reasons.NO_COMPENSATION, reasons.COMPENSATION_BLOCKED, reasons.UNCLAIMED, reasons.HOLDER_COMPLETED}
-)
-"""Reasons of Ready of an asset that has holdings, and only a person can change that."""
 
 _PLURALS = {"run": "runs", "job": "jobs", "batch": "batches", "stack": "stacks"}
 
@@ -237,13 +232,13 @@ class _Known(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every gauge, and what earlier operators of this home counted."""
-        yield _gauge(
+        yield gauge(
             "mainstay_build_info",
             "Always 1; the version is a label.",
             ["version"],
             {(mainstay.__version__,): 1},
         )
-        yield _gauge(
+        yield gauge(
             "mainstay_queue_depth", "Keys being worked on or waiting for a worker.", [], {(): self._depth()}
         )
         yield from self._phases()
@@ -251,13 +246,13 @@ class _Known(Collector):
         yield from self._units()
         yield from self._ports()
         yield self._services()
-        yield from self._assets()
+        yield from asset_gauges(self._index.assets.assets.objects.values(), self._index.jobs.objects.values())
         yield from self._offers()
-        yield _gauge("mainstay_tasks_claimed", "Tasks that run or are about to.", [], {(): self._index.total})
-        yield _gauge(
+        yield gauge("mainstay_tasks_claimed", "Tasks that run or are about to.", [], {(): self._index.total})
+        yield gauge(
             "mainstay_tasks_limit", "Tasks that may run at once on this host.", [], {(): self._index.limit}
         )
-        yield _gauge(
+        yield gauge(
             "mainstay_jobs_waiting_for_slot",
             "Jobs that wait for room among those tasks.",
             [],
@@ -283,7 +278,7 @@ class _Known(Collector):
                 phase = (obj.get("status") or {}).get("phase") or "Pending"
                 found[phase if phase in found else "Unknown"] += 1
             name = _PLURALS[kind]
-            yield _gauge(f"mainstay_{name}", f"{name.capitalize()} by phase.", ["phase"], _by(found))
+            yield gauge(f"mainstay_{name}", f"{name.capitalize()} by phase.", ["phase"], by(found))
 
     def _services(self) -> Metric:
         found = dict.fromkeys(map(str, ServiceState), 0)
@@ -291,45 +286,7 @@ class _Known(Collector):
             for service in (obj.get("status") or {}).get("services") or ():
                 if service.get("state") in found:
                     found[service["state"]] += 1
-        return _gauge("mainstay_services", "Services of stacks by state.", ["state"], _by(found))
-
-    def _assets(self) -> Iterator[Metric]:
-        states = dict.fromkeys(map(str, AssetState), 0)
-        compensations = dict.fromkeys(COMPENSATIONS, 0)
-        unexpected = 0
-        for obj in self._index.assets.assets.objects.values():
-            status = obj.get("status") or {}
-            state = status.get("state") or "Unknown"
-            states[state if state in states else "Unknown"] += 1
-            truths = {
-                c.get("type"): (c.get("status"), c.get("reason")) for c in status.get("conditions") or ()
-            }
-            unexpected += truths.get("UnexpectedInput", ("",))[0] == "True"
-            if kind := _compensation(
-                truths.get("Ready", ("", ""))[1], truths.get("Stalled", ("",))[0] == "True"
-            ):
-                compensations[kind] += 1
-        waiting = sum(_ready_reason(obj) == reasons.ASSET_HELD for obj in self._index.jobs.objects.values())
-        yield _gauge("mainstay_assets", "Assets by state.", ["state"], _by(states))
-        yield _gauge(
-            "mainstay_asset_compensations",
-            "Assets whose holder is gone and that have holdings, by what becomes of them: a compensation is made or runs, "
-            "waits until it is tried again after a failure, or waits for a person (blocked).",
-            ["state"],
-            _by(compensations),
-        )
-        yield _gauge(
-            "mainstay_assets_unexpected_inputs",
-            "Assets to which something was delivered that they do not accept.",
-            [],
-            {(): unexpected},
-        )
-        yield _gauge(
-            "mainstay_jobs_waiting_for_assets",
-            "Jobs that wait for an asset that somebody else has.",
-            [],
-            {(): waiting},
-        )
+        return gauge("mainstay_services", "Services of stacks by state.", ["state"], by(found))
 
     def _stalled(self) -> Metric:
         found: Count[tuple[str, ...]] = Count()
@@ -338,7 +295,7 @@ class _Known(Collector):
             for obj in objects.values():
                 if reason := _stuck(obj):
                     found[kind, reason if reason in _REASONS else "Other"] += 1
-        return _gauge(
+        return gauge(
             "mainstay_stalled",
             "Objects that don't get where they should: they need a person, or their program can't be started or "
             "kept running. The reason is that of the condition Stalled or Ready.",
@@ -351,17 +308,17 @@ class _Known(Collector):
         for scope, objects in self._metrics.units.items():
             for states in objects.values():
                 found.update((scope, str(state)) for state in states)
-        yield _gauge(
+        yield gauge(
             "mainstay_units",
             "Units by scope and state, as they were last looked at; tasks while their job needs them.",
             ["scope", "state"],
             found,
         )
-        yield _gauge(
+        yield gauge(
             "mainstay_ownerless_units",
             "Units without an owner object, at the last sweep; they are reported and left alone.",
             ["scope"],
-            _by(self._metrics.ownerless),
+            by(self._metrics.ownerless),
         )
 
     def _ports(self) -> Iterator[Metric]:
@@ -377,10 +334,10 @@ class _Known(Collector):
         for _, pool_name in self._store.waiting.values():
             if (pool_name,) in waiting:
                 waiting[(pool_name,)] += 1
-        yield _gauge(
+        yield gauge(
             "mainstay_ports", "Ports of a pool: how many there are, and leased.", ["pool", "state"], ports
         )
-        yield _gauge(
+        yield gauge(
             "mainstay_runs_waiting_for_port", "Runs that wait for a port of a pool.", ["pool"], waiting
         )
 
@@ -389,18 +346,18 @@ class _Known(Collector):
         for obj in self._strategies.strategies.objects.values():
             if state := _offer(obj.get("status") or {}):
                 found[state] += 1
-        yield _gauge(
+        yield gauge(
             "mainstay_strategies",
             "Strategies by what their source has: a content that is offered, one that can't be run (runs keep the last "
             "good one), or none any more.",
             ["state"],
-            _by(found),
+            by(found),
         )
         fallbacks = sum(
             bool(((obj.get("status") or {}).get("strategy") or {}).get("fallback"))
             for obj in self._store.runs.objects.values()
         )
-        yield _gauge(
+        yield gauge(
             "mainstay_runs_on_fallback",
             "Runs that have the default of their library, because the strategy they name was deleted.",
             [],
@@ -426,17 +383,6 @@ class _Known(Collector):
         yield took
 
 
-def _gauge(name: str, text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
-    made = GaugeMetricFamily(name, text, labels=labels)
-    for key, value in values.items():
-        made.add_metric(key, value)
-    return made
-
-
-def _by(values: Mapping[str, int]) -> dict[tuple[str, ...], float]:
-    return {(key,): value for key, value in values.items()}
-
-
 def _offer(status: Object) -> str | None:
     """What there is of a strategy; None before anybody has looked."""
     if not status.get("conditions"):
@@ -444,18 +390,6 @@ def _offer(status: Object) -> str | None:
     if status.get("hash") is None:
         return "missing"
     return "offered" if status.get("valid") else "invalid"
-
-
-def _compensation(reason: str | None, stalled: bool) -> str | None:
-    """What becomes of holdings that nobody has, by the reason of Ready; None where there are none."""
-    if reason in STRANDED or (reason == reasons.COMPENSATING and stalled):
-        return "blocked"
-    return {reasons.COMPENSATING: "running", reasons.COMPENSATION_RETRYING: "retrying"}.get(reason or "")
-
-
-def _ready_reason(obj: Object) -> str:
-    conditions: Any = (obj.get("status") or {}).get("conditions") or ()
-    return next((str(c.get("reason")) for c in conditions if c.get("type") == "Ready"), "")
 
 
 def _stuck(obj: Object) -> str | None:
