@@ -177,16 +177,17 @@ def _trouble(
         batch = batches.get((key(one)[0], told["batch"]))
         has_it = (status_of(one).get("holder") or {}).get("kind") == "JobBatch"
         if emptied_now(one) and batch is not None and phase_of(batch) in STANDING:
-            blocked.append(
-                (one, f"batch/{told['batch']} is {phase_of(batch)}: {job_trouble(batch)}".rstrip(": "))
-            )
+            phase = phase_of(batch)
+            why = job_trouble(batch).removeprefix(f"{phase}: ")
+            blocked.append((one, f"batch/{told['batch']} is {phase}: {why}".rstrip(": ")))
         elif emptied_now(one) and has_it and is_stalled(one):
             blocked.append((one, trouble(one)))
         elif told.get("failures"):
             why = f": {trouble(one)}" if condition(one, "Ready").get("status") != "True" else ""
             if told.get("message"):
                 why = f": {one_line(told['message'])}"
-            blame = f"batch/{told['batch']}, {count(told['failures'], 'time')} in a row"
+            times = "failed once" if told["failures"] == 1 else f"{told['failures']} times in a row"
+            blame = f"batch/{told['batch']}, {times}"
             failing.append(
                 (one, f"{blame}, because of {told.get('cause') or 'its holder'}{again(told)}{why}")
             )

@@ -285,6 +285,7 @@ def test_jobs_of_a_compensation_that_is_tried_again_are_told_with_it(fleet):
     compensating(fleet, "Failed", FAILED)
     (one,) = objects_told(fleet)
     assert one.words.startswith("the compensation of 1 asset fails")
+    assert "batch/s-c2, failed once, because of" in one.details[0]
     assert one.details[0].endswith(": h0: no market buys it")
 
 
