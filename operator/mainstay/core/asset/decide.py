@@ -130,9 +130,8 @@ def _nobodys(d: Draft) -> None:
         _give(d, own)
         return
     if d.compensating() and not d.blocked():
-        compensate(
-            d, HolderState.GONE
-        )  # it forgot its holder in between: the batch is made and named all the same
+        # It forgot its holder in between: the batch is made and named all the same.
+        compensate(d, HolderState.GONE)
         return
     taker = first(d.s.claimants) if not d.s.deleting else None
     # One that was made to forget may have had a holder since the last look: it is looked at again.
