@@ -254,6 +254,10 @@ def test_a_limit_holds_whenever_the_operator_dies(shop: Shop) -> None:
     assert deaths >= 3
     assert 1 <= most <= 3, most
     wanted = [digest(code("Ema")), digest(text)]
+    # A sleeper is Running as soon as it is executed, and writes its line a moment later.
+    eventually(
+        lambda: all(starts[-1][2] == wanted[-1] for starts in shop.starts(*bots).values()), "new lines"
+    )
     for name, starts in shop.starts(*bots).items():
         assert [told for _, _, told in starts] == wanted, name
 
