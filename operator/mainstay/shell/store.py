@@ -38,6 +38,10 @@ class HistoryLostError(Exception):
     """The API server is older than what we have seen: restored from a snapshot. Only a fresh start is safe."""
 
 
+GONE_KEPT = 1024
+"""Uids remembered of objects that went: a late answer is seconds late."""
+
+
 def key_of(obj: Object) -> Key:
     """The key of an object."""
     meta = obj["metadata"]
@@ -55,11 +59,17 @@ class Kind:
 
     objects: dict[Key, Object] = field(default_factory=dict)
     newest: int = 0  # highest resourceVersion seen
+    gone: dict[str, None] = field(default_factory=dict)  # uids of what went last
 
     def put(self, obj: Object) -> bool:
-        """Take the object in; False if we know a newer version of it."""
+        """Take the object in; False if we know a newer version of it, or that it is gone.
+
+        The answer to our own write may come in after the event that tells of the deletion.
+        """
         key, version = key_of(obj), version_of(obj)
         self.newest = max(self.newest, version)
+        if obj["metadata"].get("uid") in self.gone:
+            return False
         known = self.objects.get(key)
         if known is not None and version_of(known) >= version:
             return False
@@ -68,9 +78,13 @@ class Kind:
 
     def drop(self, obj: Object) -> bool:
         """The object is gone; False if what we know under its name is another one, or newer."""
-        key = key_of(obj)
+        key, uid = key_of(obj), obj["metadata"].get("uid")
+        if uid:
+            self.gone[uid] = None
+            if len(self.gone) > GONE_KEPT:
+                del self.gone[next(iter(self.gone))]
         known = self.objects.get(key)
-        if known is None or known["metadata"]["uid"] != obj["metadata"]["uid"]:
+        if known is None or known["metadata"].get("uid") != uid:
             return False
         del self.objects[key]
         return True

@@ -96,6 +96,15 @@ def test_drop(uid: str, dropped: bool) -> None:
     assert not kind.drop(an_object("unknown"))
 
 
+def test_an_answer_that_comes_in_after_the_deletion_was_told_brings_nothing_back() -> None:
+    kind = Kind()
+    kind.put(an_object(uid="u", version=5))
+    kind.drop(an_object(uid="u", version=7))
+    assert not kind.put(an_object(uid="u", version=6))
+    assert KEY not in kind.objects
+    assert kind.put(an_object(uid="v", version=8))
+
+
 # -- claims
 
 CLAIMS: dict[str, tuple[str | None, int | None, bool]] = {

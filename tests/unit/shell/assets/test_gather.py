@@ -258,7 +258,8 @@ async def test_an_asset_that_is_gone_is_forgotten(place: Place) -> None:
     sight = place.house.observer.sight(KEY, place.house.asset())
     place.house.index.drop({"metadata": {"name": "ship-1", "namespace": "d", "uid": "u1"}})
     assert await place.gatherer.snapshot(KEY, place.memory) is None
-    place.asset()
+    anew = {"name": "ship-1", "namespace": "d", "uid": "u9", "resourceVersion": "99"}
+    place.house.index.put({"metadata": anew, "spec": {}, "status": {}})
     assert place.house.observer.sight(KEY, place.house.asset()) is not sight
 
 
