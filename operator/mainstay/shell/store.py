@@ -53,6 +53,12 @@ def version_of(obj: Object) -> int:
     return int(obj["metadata"].get("resourceVersion") or 0)
 
 
+def condition_of(obj: Object, kind: str) -> Object:
+    """The condition of that type, as it was written into an object's status; empty where there is none."""
+    conditions: Any = (obj.get("status") or {}).get("conditions") or ()
+    return next((c for c in conditions if c.get("type") == kind), {})
+
+
 @dataclass(slots=True)
 class Kind:
     """The objects of one kind. Events may come late and out of order: an older version never replaces a newer."""

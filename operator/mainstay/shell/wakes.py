@@ -28,10 +28,8 @@ from mainstay.shell.kube import (
 from mainstay.shell.pools import POOL_WRITE_SECONDS
 from mainstay.shell.queue import Queue
 from mainstay.shell.stacks.index import StackIndex, stack_of
-from mainstay.shell.store import Key, Object, Store, key_of
+from mainstay.shell.store import Key, Object, Store, condition_of, key_of
 from mainstay.shell.strategies.index import Name, StrategyIndex
-
-_OVER = frozenset(str(phase) for phase in FINAL)
 
 WorkKey = tuple[str, str, str]
 """(what, namespace, name): what is run, job, batch, library, strategy, stack, restart, asset, unit (of a run), task (its unit),
@@ -181,7 +179,7 @@ class Wakes:
         waiting = []
         for job in dict.fromkeys(concerned):
             obj = self._index.jobs.objects[job]
-            if (obj.get("status") or {}).get("phase") in _OVER and not assets.carries(job):
+            if (obj.get("status") or {}).get("phase") in FINAL and not assets.carries(job):
                 continue
             if whether or holder is None or obj["metadata"]["uid"] == holder or assets.carries(job):
                 self._queue.add(("job", *job))
@@ -321,6 +319,9 @@ def _problems(library: Object) -> object:
 def _offer(strategy: Object) -> tuple[object, ...]:
     """What of a Strategy its users go by."""
     status = strategy.get("status") or {}
-    said: Object = next((c for c in status.get("conditions") or () if c.get("type") == "Stalled"), {})
     shown = ("hash", "revision", "file", "valid")
-    return (*(status.get(k) for k in shown), bool(status.get("conditions")), said.get("message"))
+    return (
+        *(status.get(k) for k in shown),
+        bool(status.get("conditions")),
+        condition_of(strategy, "Stalled").get("message"),
+    )

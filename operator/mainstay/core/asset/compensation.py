@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from mainstay.api.asset import AssetState, CompensationStatus, Holder
 from mainstay.core import reasons
-from mainstay.core.asset.draft import Draft, Need
+from mainstay.core.asset.draft import Draft
 from mainstay.core.asset.snapshot import HolderState
 from mainstay.core.backoff import delay
 from mainstay.core.names import compensation_name
@@ -40,24 +40,23 @@ def settled(d: Draft) -> None:
 
 def _onward(d: Draft) -> bool:
     """A compensation is claimed: have it made, name it holder, or judge it."""
-    c, batch, holder = d.compensation, d.s.batch, d.holder
+    c, batch = d.compensation, d.s.batch
     assert c is not None
-    mine = holder is not None and holder.name == c.batch and holder.kind == "JobBatch"
-    if batch is None and not mine:
+    if d.handed_over():
+        return _judge(d, c)
+    if batch is None:
         if d.s.spec.compensation is None:
             _not_declared(d)
             return False
-        d.need = Need.CREATION
+        d.unmade = True
         if d.s.problem is not None:
             words = f"{c.batch} can't be made: {d.s.problem.message}"
             d.tell(AssetState.HELD_ORPHANED, reasons.COMPENSATION_BLOCKED, words, stalled=True)
         else:
             d.tell(AssetState.HELD_ORPHANED, reasons.COMPENSATING, f"{c.batch} is being made to empty it")
-    elif batch is not None and not mine:
+    else:
         d.holder = Holder(kind="JobBatch", name=c.batch, uid=batch.uid, since=d.s.now)
         d.tell(AssetState.HELD, reasons.COMPENSATING, f"{c.batch} empties it")
-    else:
-        return _judge(d, c)
     return False
 
 

@@ -10,7 +10,7 @@ from mainstay.api.asset import AssetState, AssetStatus, Holder
 from mainstay.core import reasons
 from mainstay.core.asset.claims import first
 from mainstay.core.asset.compensation import compensate, settled
-from mainstay.core.asset.draft import Draft, Need
+from mainstay.core.asset.draft import Draft
 from mainstay.core.asset.outlook import outlook
 from mainstay.core.asset.reports import take_in
 from mainstay.core.asset.snapshot import AssetSnapshot, Claimant, HolderState
@@ -208,7 +208,7 @@ def _acts(d: Draft) -> AssetPlan:
         return ActAll(gone) if gone else Act(RemoveFinalizer())
     acts: list[AssetEffect] = [DeleteCompensation(name, uid) for name, uid in s.older]
     waits = list(d.timers)
-    if d.need is Need.CREATION:
+    if d.unmade:
         if s.problem is None or s.problem.retry_seconds <= 0:
             acts.append(CreateCompensation())
         else:

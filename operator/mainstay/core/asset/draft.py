@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
-
 from mainstay.api.asset import AssetState, CompensationStatus, Delivered, Delivery, Holder
 from mainstay.api.conditions import find
 from mainstay.api.holdings import Holding
@@ -12,13 +10,6 @@ from mainstay.core.asset.snapshot import AssetSnapshot
 
 SUMMARY = 200
 """Longest summary; what has no room is counted."""
-
-
-class Need(Enum):
-    """What has to be done under the claims in status."""
-
-    NOTHING = auto()
-    CREATION = auto()  # of the claimed compensation
 
 
 class Draft:
@@ -40,7 +31,8 @@ class Draft:
             self.accepts = s.looked_up.accepts
         self.state: AssetState = old.state or AssetState.UNKNOWN
         self.reason, self.words, self.stalled = reasons.NOT_OBSERVED, "", False
-        self.need = Need.NOTHING
+        self.unmade = False
+        """The compensation that is claimed has to be made."""
         self.purpose = ""
         """What a look is needed for that nobody had yet."""
         self.uncounted = False
@@ -59,8 +51,8 @@ class Draft:
     @property
     def failing(self) -> str:
         """Why the last look failed; empty when it did not."""
-        asked = self.s.spec.holdings is not None and self.s.looked is not None
-        return self.s.looked.error if asked and self.s.looked is not None else ""
+        looked = self.s.looked if self.s.spec.holdings is not None else None
+        return looked.error if looked is not None else ""
 
     @property
     def failures(self) -> int:
@@ -76,10 +68,14 @@ class Draft:
         """Whether a compensation is claimed that was not seen to be over."""
         return self.compensation is not None and self.compensation.ended_at is None
 
+    def handed_over(self) -> bool:
+        """Whether the asset's holder is the compensation that is claimed."""
+        c, holder = self.compensation, self.holder
+        return c is not None and holder is not None and (holder.kind, holder.name) == ("JobBatch", c.batch)
+
     def blocked(self) -> bool:
         """Whether the compensation that is claimed is not there, and can't be made as things are."""
-        c, holder = self.compensation, self.holder
-        if c is None or self.s.batch is not None or (holder is not None and holder.name == c.batch):
+        if self.compensation is None or self.s.batch is not None or self.handed_over():
             return False
         return self.s.spec.compensation is None or self.s.problem is not None
 

@@ -100,7 +100,9 @@ class AssetSnapshot:
     stray: bool = False  # a process works with it whose job does not have it, and nobody has
     claimants: tuple[Claimant, ...] = ()
     reports: tuple[ReportView, ...] = ()
-    batch: BatchView | None = None  # of status.compensation, when it is there and ours
+    batch: BatchView | None = (
+        None  # of status.compensation while that is under way, when it is there and ours
+    )
     older: tuple[tuple[str, str], ...] = ()  # (name, uid) of compensations that nobody needs
     problem: Problem | None = None  # why the batch could not be made
 

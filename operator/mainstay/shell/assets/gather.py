@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
@@ -33,17 +34,16 @@ from mainstay.shell.jobs.gather import now
 from mainstay.shell.jobs.index import JobIndex
 from mainstay.shell.kube import BATCHES, JOBS, Kube, path
 from mainstay.shell.reconcile import Memory
-from mainstay.shell.store import Key, Object
+from mainstay.shell.store import Key, Object, condition_of
 
 KEPT = 3
 """So many earlier compensations are looked for, to be deleted."""
-_ENDS = {
+_ENDS: Mapping[str, HolderState] = {
     JobPhase.COMPLETED: HolderState.COMPLETED,
     JobPhase.FAILED: HolderState.FAILED,
     JobPhase.CANCELLED: HolderState.CANCELLED,
 }
-_FINAL = frozenset(str(phase) for phase in FINAL)
-_BATCH_ENDS = {
+_BATCH_ENDS: Mapping[str, HolderState] = {
     BatchPhase.COMPLETED: HolderState.COMPLETED,
     BatchPhase.CANCELLED: HolderState.CANCELLED,
     BatchPhase.PARTIALLY_COMPLETED: HolderState.FAILED,
@@ -166,8 +166,7 @@ class AssetGatherer:
             holder is not None
             and holder.kind == "JobBatch"
             and any(
-                (job.get("status") or {}).get("phase") not in _FINAL
-                for job in self._jobs.children((key[0], holder.name), holder.uid)
+                _phase(job) not in FINAL for job in self._jobs.children((key[0], holder.name), holder.uid)
             )
         ):
             return True
@@ -197,12 +196,10 @@ class AssetGatherer:
         obj = self._known(key, holder)
         if obj is None:
             return HolderView(HolderState.GONE, lives=lives)
-        phase = (obj.get("status") or {}).get("phase") or "Pending"
         if holder.kind == "PhasedJob":
-            ended = {str(p): state for p, state in _ENDS.items()}.get(phase)
-            return HolderView(ended or HolderState.ACTIVE, lives=lives)
-        over = {str(p): state for p, state in _BATCH_ENDS.items()}.get(phase)
-        stands = _needs_person(obj) or phase == str(BatchPhase.SUSPENDED)
+            return HolderView(_ENDS.get(_phase(obj), HolderState.ACTIVE), lives=lives)
+        over = _BATCH_ENDS.get(_phase(obj))
+        stands = _needs_person(obj) or _phase(obj) == BatchPhase.SUSPENDED
         words = _ready_words(obj) if over is None and stands else ""
         return HolderView(over or HolderState.ACTIVE, lives=lives, words=words)
 
@@ -253,7 +250,7 @@ class AssetGatherer:
 
     def _batch(self, key: Key, asset: Asset) -> BatchView | None:
         c = asset.status.compensation
-        obj = self._ours(key, asset, c.batch) if c is not None else None
+        obj = self._ours(key, asset, c.batch) if c is not None and c.ended_at is None else None
         if obj is None:
             return None
         return BatchView(
@@ -306,18 +303,20 @@ def empties(batch: Object, asset: Asset) -> bool:
 
 
 def _ended(holder: Holder, obj: Object) -> bool:
-    return _over(obj) if holder.kind == "JobBatch" else (obj.get("status") or {}).get("phase") in _FINAL
+    return _over(obj) if holder.kind == "JobBatch" else _phase(obj) in FINAL
+
+
+def _phase(obj: Object) -> str:
+    return (obj.get("status") or {}).get("phase") or "Pending"
 
 
 def _over(batch: Object) -> bool:
-    return (batch.get("status") or {}).get("phase") in {str(phase) for phase in OVER}
+    return _phase(batch) in OVER
 
 
 def _ready_words(obj: Object) -> str:
-    conditions = (obj.get("status") or {}).get("conditions") or ()
-    return next((str(c.get("message", "")) for c in conditions if c.get("type") == "Ready"), "")
+    return str(condition_of(obj, "Ready").get("message", ""))
 
 
 def _needs_person(obj: Object) -> bool:
-    conditions = (obj.get("status") or {}).get("conditions") or ()
-    return any(c.get("type") == "Stalled" and c.get("status") == "True" for c in conditions)
+    return condition_of(obj, "Stalled").get("status") == "True"

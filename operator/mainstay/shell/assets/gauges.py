@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from prometheus_client.core import Metric
 
 from mainstay.api.asset import AssetState
 from mainstay.core import reasons
 from mainstay.shell.gauges import by, gauge
-from mainstay.shell.store import Object
+from mainstay.shell.store import Object, condition_of
 
 COMPENSATIONS = ("running", "retrying", "blocked")
 STRANDED = frozenset(
@@ -32,7 +31,7 @@ def asset_gauges(assets: Iterable[Object], jobs: Iterable[Object]) -> Iterator[M
         unexpected += truths.get("UnexpectedInput", ("",))[0] == "True"
         if kind := _compensation(truths.get("Ready", ("", ""))[1]):
             compensations[kind] += 1
-    waiting = sum(_ready_reason(obj) == reasons.ASSET_HELD for obj in jobs)
+    waiting = sum(condition_of(obj, "Ready").get("reason") == reasons.ASSET_HELD for obj in jobs)
     yield gauge("mainstay_assets", "Assets by state.", ["state"], by(states))
     yield gauge(
         "mainstay_asset_compensations",
@@ -60,8 +59,3 @@ def _compensation(reason: str | None) -> str | None:
     if reason in STRANDED:
         return "blocked"
     return {reasons.COMPENSATING: "running", reasons.COMPENSATION_RETRYING: "retrying"}.get(reason or "")
-
-
-def _ready_reason(obj: Object) -> str:
-    conditions: Any = (obj.get("status") or {}).get("conditions") or ()
-    return next((str(c.get("reason")) for c in conditions if c.get("type") == "Ready"), "")

@@ -29,7 +29,7 @@ from mainstay.shell.jobs.index import JobIndex
 from mainstay.shell.kube import BATCHES, CONFLICTS, JOBS, ApiError, ApiUnavailableError, Kube, path
 from mainstay.shell.reconcile import Memory, Reconciler
 from mainstay.shell.recorder import Recorder
-from mainstay.shell.store import Key, Object, key_of
+from mainstay.shell.store import Key, Object, condition_of, key_of
 
 _PHASES = {str(phase): phase for phase in JobPhase}
 _WAITS = frozenset(
@@ -217,10 +217,7 @@ def _view(obj: Object) -> ChildView:
     """As much of a job as its batch needs; one that doesn't parse counts as waiting for a person."""
     status = obj.get("status") or {}
     phase = status.get("phase") or "Pending"
-    stalled = any(
-        c.get("type") == "Stalled" and c.get("status") == "True" for c in status.get("conditions") or ()
-    )
-    ready = next((c.get("reason") for c in status.get("conditions") or () if c.get("type") == "Ready"), "")
+    stalled = condition_of(obj, "Stalled").get("status") == "True"
     state = (obj.get("spec") or {}).get("state") or "Running"
     return ChildView(
         name=obj["metadata"]["name"],
@@ -228,6 +225,6 @@ def _view(obj: Object) -> ChildView:
         phase=_PHASES.get(phase, JobPhase.ACTION_REQUIRED),
         state=_GOALS.get(state, JobGoal.RUNNING),
         deleting=bool(obj["metadata"].get("deletionTimestamp")),
-        waits=ready in _WAITS,
+        waits=condition_of(obj, "Ready").get("reason") in _WAITS,
         stuck=phase in ("Pending", "InProgress") and stalled,
     )
