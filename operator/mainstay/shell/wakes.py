@@ -11,7 +11,7 @@ from mainstay.api.strategy import DEFAULT_LIBRARY
 from mainstay.api.strategyrun import StrategyRun
 from mainstay.core.inputs import config_map_refs
 from mainstay.core.strategy.strategy import COUNT_SECONDS
-from mainstay.shell.jobs.index import JobIndex, batch_of
+from mainstay.shell.jobs.index import JobIndex, batch_of, owners_of
 from mainstay.shell.kube import (
     ASSETS,
     BATCHES,
@@ -181,7 +181,8 @@ class Wakes:
             obj = self._index.jobs.objects[job]
             if (obj.get("status") or {}).get("phase") in FINAL and not assets.carries(job):
                 continue
-            if whether or holder is None or obj["metadata"]["uid"] == holder or assets.carries(job):
+            its = (obj["metadata"]["uid"], *(owner["uid"] for owner in owners_of(obj)))
+            if whether or holder is None or holder in its or assets.carries(job):
                 self._queue.add(("job", *job))
             else:
                 waiting.append(job)
